@@ -1,0 +1,68 @@
+# Every target sets up .venv by itself the first time; `make help` lists them.
+
+PYTHON ?= python3.12 python3.11 python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test lint bench constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Python 3.11 or 3.12 is found by itself; choose one with PYTHON=/path/to/python."
+	@echo "The environment is $(VENV); remove that folder to set it up anew."
+
+demo: $(INSTALLED)  ## the whole path on a synthetic specimen, into demo/ (about 10 minutes)
+	rm -rf demo
+	$(BIN)/zoneaxis phantom --out demo/scan.hspy
+	$(BIN)/zoneaxis build --preset demo --out demo/dataset
+	$(BIN)/zoneaxis train --data demo/dataset --out demo/model --preset demo
+	$(BIN)/zoneaxis index demo/scan.hspy --model demo/model --out demo/network.h5
+	$(BIN)/zoneaxis match demo/scan.hspy --crystal LiNiO2 --out demo/template.h5
+	$(BIN)/zoneaxis compare demo/network.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/network.html
+	$(BIN)/zoneaxis compare demo/template.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/template.html
+	@echo "Reports: demo/network.html (network) and demo/template.html (template matching)"
+
+test: lint  ## lint, then all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(INSTALLED)  ## run benchmarks/bench_*.py; results go to benchmarks/results/
+	@set -e; for file in benchmarks/bench_*.py; do \
+		if [ ! -e "$$file" ]; then echo "There is no benchmarks/bench_*.py yet."; exit 0; fi; \
+		echo "$$file"; $(BIN)/python "$$file"; \
+	done
+
+constraints:  ## renew constraints.txt with the newest versions that pyproject.toml allows
+	rm -rf build/constraints
+	python3.11 -m venv build/constraints
+	build/constraints/bin/pip install --quiet --editable ".[dev]"
+	grep '^#' constraints.txt > build/constraints/new.txt
+	build/constraints/bin/pip freeze --all --exclude pip --exclude-editable \
+		| sed -n -E 's/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p' >> build/constraints/new.txt
+	mv build/constraints/new.txt constraints.txt
+	rm -rf build/constraints
+
+clean:  ## remove what demo, tests and builds left behind (not the environment)
+	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
+	find zoneaxis tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@if $(BIN)/python -c '$(SUPPORTED)' 2>/dev/null; then exit 0; fi; \
+	for candidate in $(PYTHON); do \
+		if "$$candidate" -c '$(SUPPORTED)' 2>/dev/null; then \
+			echo "Setting up $(VENV) with $$("$$candidate" --version); this takes a few minutes once."; \
+			exec "$$candidate" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "No Python 3.11 or 3.12 with its venv module among: $(PYTHON)." >&2; \
+	echo "Install one (Debian and Ubuntu: apt install python3.11-venv), or name it: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from zoneaxis.diffraction.crystal import Crystal, load_crystal
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Scans, maps and multislice patterns that lie beside the repository, if they do."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("../shared/data is absent")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def nickelate() -> Crystal:
+    return load_crystal("LiNiO2")
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory, nickelate: Crystal) -> Path:
+    """A data set of 24 directions in 32 x 32 pixels; tests that change it make a copy."""
+    from zoneaxis.dataset_builder.build import build
+    from zoneaxis.dataset_builder.recipe import preset
+
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    return build(preset("test", nickelate), folder, workers=1)

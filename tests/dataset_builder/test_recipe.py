@@ -1,0 +1,141 @@
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from zoneaxis.dataset_builder.recipe import FORMAT, PRESETS, Recipe, preset, read_recipe
+from zoneaxis.errors import DatasetError, SettingsError
+
+
+@pytest.fixture
+def recipe(nickelate) -> Recipe:
+    return preset("test", nickelate)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_json_round_trip_is_exact(nickelate, name):
+    made = preset(name, nickelate, precession_deg=(0.0, 0.6), convergence_mrad=(1.1, 1 / 0.7))
+    read = Recipe.from_json(made.to_json())
+    assert read == made
+    assert read.to_json() == made.to_json()
+    assert isinstance(read.precession_deg, tuple)
+
+
+def test_id_does_not_depend_on_how_numbers_are_written(recipe):
+    same = replace(
+        recipe,
+        resolution=np.float32(24),
+        thicknesses=np.int64(2),
+        voltage_kv=300,
+        thickness_nm=[5, 100],
+        precession_deg=np.zeros(1),
+        size=32.0,
+    )
+    assert same == recipe
+    assert same.id == recipe.id
+    assert len(recipe.id) == 12
+
+
+def test_id_depends_on_every_setting(recipe):
+    changes = {
+        "voltage_kv": 200,
+        "convergence_mrad": (1.3, 1.7),
+        "precession_deg": (0.6,),
+        "k_max_inv_angstrom": 1.6,
+        "scheme": "equispaced",
+        "resolution": 25,
+        "thickness_nm": (5, 90),
+        "thicknesses": 3,
+        "size": 33,
+        "inv_angstrom_per_pixel": 0.09,
+        "validation_share": 0.1,
+        "seed": 1,
+        "crystal": {**recipe.crystal, "name": "another"},
+    }
+    assert set(changes) == {field.name for field in fields(Recipe)}
+    ids = {replace(recipe, **{name: value}).id for name, value in changes.items()}
+    assert len(ids | {recipe.id}) == len(changes) + 1
+
+
+OUT_OF_RANGE = {
+    "voltage_kv": [0, 5000, float("nan"), "300", True],
+    "convergence_mrad": [(1.8, 1.3), (0, 1), (1,), 1.5, (1, 2, 3), "ab"],
+    "precession_deg": [(), (-1,), (90,), 0.6],
+    "k_max_inv_angstrom": [0, 100],
+    "scheme": ["stepped", None],
+    "resolution": [0, -1, 2.5, float("inf"), 1e9],
+    "thickness_nm": [(100, 5), (0, 5), (-5, 5), (5, float("inf"))],
+    "thicknesses": [0, 1.5, None],
+    "size": [8, 2048, 32.5],
+    "inv_angstrom_per_pixel": [0, -0.1, 1],
+    "validation_share": [-0.1, 1, float("nan")],
+    "seed": [-1, 0.5],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in OUT_OF_RANGE.items() for value in values]
+)
+def test_out_of_range(recipe, name, value):
+    with pytest.raises(SettingsError, match=name):
+        replace(recipe, **{name: value})
+
+
+def test_step_of_equispaced_directions(recipe):
+    assert replace(recipe, scheme="equispaced", resolution=2.5).resolution == 2.5
+    with pytest.raises(SettingsError, match="resolution"):
+        replace(recipe, scheme="equispaced", resolution=40)
+
+
+def test_optics_of_a_batch(recipe):
+    optics = recipe.optics(1.5, 0.6)
+    assert (optics.voltage_kv, optics.convergence_mrad, optics.precession_deg) == (300, 1.5, 0.6)
+    assert optics.k_max_inv_angstrom == recipe.k_max_inv_angstrom
+
+
+def changed(recipe: Recipe, **values: object) -> str:
+    return json.dumps({**json.loads(recipe.to_json()), **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": FORMAT + 1}, f"format {FORMAT + 1}.*update zoneaxis"),
+        ({"format": "new"}, "format new"),
+        ({"colour": 1}, "colour"),
+        ({"size": -1}, "size"),
+        ({"size": "large"}, "size"),
+        ({"crystal": {}}, "crystal"),
+        ({"crystal": None}, "crystal"),
+    ],
+)
+def test_unreadable_json(recipe, values, message):
+    with pytest.raises(DatasetError, match=message):
+        Recipe.from_json(changed(recipe, **values))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "{}", '{"format": 1}'])
+def test_not_a_recipe(text):
+    with pytest.raises(DatasetError, match="Not a recipe"):
+        Recipe.from_json(text)
+
+
+def test_read_recipe(recipe, tmp_path):
+    with pytest.raises(DatasetError, match=r"no recipe\.json"):
+        read_recipe(tmp_path)
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe.to_json())
+    assert read_recipe(tmp_path) == recipe
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match=str(path)):
+        read_recipe(tmp_path)
+
+
+def test_presets(nickelate):
+    assert preset("demo", nickelate).size == 128
+    assert preset("demo", nickelate, resolution=10).resolution == 10
+    with pytest.raises(SettingsError, match="test, demo, default"):
+        preset("tiny", nickelate)
+    with pytest.raises(SettingsError, match="colour"):
+        preset("test", nickelate, colour=1)

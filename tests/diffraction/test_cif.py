@@ -1,0 +1,107 @@
+import re
+
+import numpy as np
+import pytest
+
+from zoneaxis.diffraction.crystal import CRYSTALS, load_crystal
+from zoneaxis.errors import CrystalError
+
+LINIO2 = (CRYSTALS / "LiNiO2.cif").read_text()
+SITES = LINIO2[LINIO2.index("loop_") :]
+GOLD = """data_gold
+_symmetry_space_group_name_H-M 'F m -3 m'
+_symmetry_Int_Tables_number 225
+_cell_length_a 4.08
+_cell_length_b 4.08
+_cell_length_c 4.08
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_U_iso_or_equiv
+Au1 Au 0 0 0 0.008
+"""
+
+
+def cif(tmp_path, text):
+    path = tmp_path / "sample.cif"
+    path.write_text(text)
+    return path
+
+
+def test_cubic_cif_with_u_instead_of_b(tmp_path):
+    gold = load_crystal(cif(tmp_path, GOLD))
+    assert (gold.name, gold.symbols) == ("sample", ["Au"] * 4)
+    np.testing.assert_allclose(gold.b_iso_angstrom2, 8 * np.pi**2 * 0.008, rtol=1e-6)
+    assert gold.proper_operators.shape == (24, 3, 3)
+    assert len(gold.centering) == 4
+    assert gold.volume_angstrom3 == pytest.approx(4.08**3)
+
+
+def test_charges_are_no_part_of_an_element(tmp_path, nickelate):
+    text = LINIO2.replace("Li1 Li", "Li1 Li1+").replace("O1 O", "O1 O2-")
+    assert load_crystal(cif(tmp_path, text)).symbols == nickelate.symbols
+
+
+@pytest.mark.parametrize("value", [".", "?", "0", "-0.3", "45"])
+def test_unbelievable_b_is_replaced_with_a_warning_that_names_the_site(tmp_path, value):
+    path = cif(tmp_path, LINIO2.replace(" 0.45\n", f" {value}\n"))
+    with pytest.warns(UserWarning, match=r"sample\.cif: site Ni1 has B = .*taking 0\.5") as caught:
+        crystal = load_crystal(path)
+    assert len(caught) == 1
+    b = dict(zip(crystal.symbols, crystal.b_iso_angstrom2.tolist(), strict=True))
+    assert b == {"Li": 1.0, "Ni": 0.5, "O": 0.7}
+
+
+def test_one_warning_names_every_site_without_b(tmp_path):
+    text = re.sub(r"(?m)^((Ni|Li|O)1 .*) [\d.]+$", r"\1", LINIO2)
+    path = cif(tmp_path, text.replace("_atom_site_B_iso_or_equiv\n", ""))
+    with pytest.warns(UserWarning, match="site Ni1 has B = 0, Li1 has B = 0, O1 has") as caught:
+        load_crystal(path)
+    assert len(caught) == 1
+
+
+BROKEN = {
+    "empty": ("", "no symmetry or no sites"),
+    "garbage": ("this is\nno CIF", "not a readable CIF"),
+    "cut short": (LINIO2[:-20], "not a readable CIF"),
+    "no symmetry": (re.sub("_space_group.*\n", "", LINIO2), "not a readable CIF"),
+    "no such group": (
+        LINIO2.replace("166", "999").replace("R -3 m", "R 9"),
+        "unknown space group identifier '999'",
+    ),
+    "rhombohedral setting": (re.sub("_space_group_IT.*\n", "", LINIO2), "is not 1..230: give"),
+    "no sites": (LINIO2.replace(SITES, ""), "no symmetry or no sites"),
+    "unknown element": (LINIO2.replace("Li1 Li", "Li1 Xx"), "unknown element 'Xx'"),
+    "no cell": (re.sub("_cell.*\n", "", LINIO2), "is not a unit cell"),
+    "cell without a": (LINIO2.replace("_cell_length_a 2.878\n", ""), "is not a unit cell"),
+    "cell of zero": (LINIO2.replace("_a 2.878", "_a 0"), "not a readable CIF"),
+    "cell in words": (LINIO2.replace("_a 2.878", "_a big"), "not a readable CIF"),
+    "impossible angle": (LINIO2.replace("gamma 120", "gamma 190"), "is not a unit cell"),
+    "cell of another symmetry": (LINIO2.replace("gamma 120", "gamma 90"), "lack the symmetry"),
+    "NaN position": (LINIO2.replace("0.2585", "nan"), "not a readable CIF"),
+    "overfull site": (LINIO2.replace("0.5 1 1.0", "0.5 7 1.0"), "occupancies .* expected 0 to 1"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN)
+def test_broken_cifs_are_refused_in_silence(tmp_path, capfd, text, message):
+    with pytest.raises(CrystalError, match=message) as error:
+        load_crystal(cif(tmp_path, text))
+    assert "sample" in str(error.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_binary_and_missing_files_are_refused(tmp_path):
+    path = tmp_path / "binary.cif"
+    path.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(CrystalError, match="not a readable CIF"):
+        load_crystal(path)
+    for missing in (tmp_path / "absent.cif", tmp_path, "LiNiO3"):
+        with pytest.raises(CrystalError, match=r"No CIF at .*, and no built-in crystal"):
+            load_crystal(missing)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+
+from zoneaxis.diffraction.disks import Disks, disk_tilts, fit_degree, fit_matrix, monomials
+
+
+@pytest.mark.parametrize(("rings", "count"), [(0, 1), (1, 7), (2, 19), (3, 37)])
+def test_tilts_fill_the_unit_disk_evenly(rings, count):
+    tilts = disk_tilts(rings).double()
+    assert tilts.shape == (count, 2)
+    radius = tilts.norm(dim=1)
+    assert radius[0] == 0
+    assert radius.max() < 1
+    np.testing.assert_allclose(tilts.mean(dim=0), 0, atol=1e-7)
+    if rings:
+        # Mean r^2 of a uniform disk is 1/2; the central tilt stands for a share of 1 / count.
+        assert float((radius**2).mean()) == pytest.approx(0.5, abs=0.5 / count**2 + 1e-6)
+        covariance = tilts.T @ tilts / count
+        assert float(covariance[0, 0] - covariance[1, 1]) == pytest.approx(0, abs=1e-6)
+        assert float(covariance[0, 1]) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("rings", "degree"), [(0, 0), (1, 2), (2, 4), (3, 6)])
+def test_fit_recovers_every_polynomial_of_its_degree(rings, degree):
+    tilts = disk_tilts(rings)
+    assert fit_degree(tilts) == degree
+    terms = monomials(tilts.double(), degree)
+    assert terms.shape == (len(tilts), (degree + 1) * (degree + 2) // 2)
+    coefficients = torch.randn(terms.shape[1], generator=torch.Generator().manual_seed(0))
+    found = fit_matrix(tilts) @ (terms.float() @ coefficients)
+    torch.testing.assert_close(found, coefficients, atol=2e-4, rtol=1e-3)
+
+
+def test_fit_does_not_amplify_noise():
+    for rings in (1, 2, 3):
+        tilts = disk_tilts(rings)
+        smooth = monomials(tilts, fit_degree(tilts)) @ fit_matrix(tilts)
+        assert torch.linalg.matrix_norm(smooth, 2) < 1.001  # a projection
+
+
+def test_mean_intensity_averages_over_the_disk():
+    tilts = disk_tilts(2)
+    slope = 0.3 + 0.1 * tilts[:, 0] - 0.2 * tilts[:, 1]
+    bowl = (tilts**2).sum(dim=1)
+    intensity = torch.stack([slope, bowl])[None, None]
+    disks = Disks(
+        torch.zeros(1, 2, 3, dtype=torch.int16), torch.zeros(1, 2, 2), intensity, tilts, 0.1
+    )
+    assert disks.mean_intensity.shape == (1, 1, 2)
+    assert disks.mean_intensity[0, 0].tolist() == pytest.approx([0.3, 0.5], abs=2e-3)

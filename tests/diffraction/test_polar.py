@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from zoneaxis.diffraction.polar import blurred, direct_beam_center, polar_resample, rings_inside
+
+
+def spots(positions, size=64, sigma=1.5) -> torch.Tensor:
+    axis = torch.arange(size, dtype=torch.float32)
+    image = torch.zeros(size, size)
+    for x, y in positions:
+        image += torch.exp(-((axis - x) ** 2 + (axis[:, None] - y) ** 2) / (2 * sigma**2))
+    return image
+
+
+def test_angle_grows_from_right_to_down_about_the_center():
+    center = torch.tensor([[30.3, 33.7], [30.3, 33.7]])
+    patterns = torch.stack([spots([(50.3, 33.7)]), spots([(30.3, 53.7)])])
+    radii = torch.linspace(0.0, 0.25, 26)
+    polar = polar_resample(patterns, center, 0.01, radii, 36)
+    assert polar.shape == (2, 26, 36)
+    assert divmod(int(polar[0].argmax()), 36) == (20, 0)
+    assert divmod(int(polar[1].argmax()), 36) == (20, 9)
+
+
+def test_pixel_size_may_differ_by_pattern_and_outside_is_zero():
+    patterns = torch.ones(2, 32, 32)
+    center = torch.full((2, 2), 16.0)
+    radii = torch.tensor([0.1, 0.2])
+    pixel = torch.tensor([0.01, 0.005])
+    polar = polar_resample(patterns, center, pixel, radii, 8)
+    inside = rings_inside((32, 32), center, pixel, radii)
+    assert inside.tolist() == [[True, False], [False, False]]
+    assert (polar[0, 0] == 1).all()
+    assert (polar[1, 1] == 0).all()
+
+
+def test_center_is_found_beside_a_brighter_disk():
+    patterns = torch.stack(
+        [spots([(31.2, 33.6), (48.0, 33.6)]), 5 * spots([(34.0, 30.5), (34.0, 12.0)])]
+    )
+    patterns[1] += 8 * spots([(10.0, 55.0)])
+    center = direct_beam_center(patterns, 4.0)
+    expected = np.array([[31.2, 33.6], [34.0, 30.5]])
+    np.testing.assert_allclose(center.numpy(), expected, atol=0.05)
+
+
+def test_blur_keeps_the_sum_and_widens():
+    image = torch.zeros(1, 41, 31)
+    image[0, 20, 15] = 2.0
+    smooth = blurred(image, 2.0)
+    assert smooth.sum().item() == pytest.approx(2.0, rel=1e-4)
+    assert smooth[0, 20, 15].item() == pytest.approx(2 / (2 * np.pi * 4), rel=1e-3)
+    torch.testing.assert_close(smooth[0, 20, 10:21], smooth[0, 15:26, 15])

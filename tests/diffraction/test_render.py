@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+import torch
+
+from zoneaxis.diffraction.bloch import bloch_disks
+from zoneaxis.diffraction.disks import Disks, disk_tilts
+from zoneaxis.diffraction.optics import Optics
+from zoneaxis.diffraction.orientations import euler_from_matrices, matrices_from_euler
+from zoneaxis.diffraction.render import render
+
+PIXEL = 0.02
+RADIUS_PX = 4.3
+SIZE = 96
+
+
+def disks_at(q_px, intensity=None, rings=2, thicknesses=1, radius_px=RADIUS_PX):
+    """Disks of one direction at positions in pixels; uniform unless `intensity` is (n, t)."""
+    q = torch.as_tensor(np.array(q_px), dtype=torch.float32).reshape(1, -1, 2) * PIXEL
+    tilts = disk_tilts(rings)
+    n = q.shape[1]
+    if intensity is None:
+        intensity = torch.linspace(1.0, 0.2, n)[:, None].expand(n, len(tilts))
+    batch = intensity.expand(1, thicknesses, -1, -1).clone()
+    return Disks(torch.zeros(1, n, 3, dtype=torch.int16), q, batch, tilts, radius_px * PIXEL)
+
+
+def center_of_mass(image):
+    image = image.double()
+    grid = torch.arange(len(image), dtype=torch.float64)
+    column, row = (image.sum(0) @ grid) / image.sum(), (image.sum(1) @ grid) / image.sum()
+    return np.array([float(column), float(row)])
+
+
+@pytest.fixture(scope="module")
+def simulated(nickelate, absorptive):
+    optics = Optics(k_max_inv_angstrom=0.75)
+    directions = np.array([[12.0, 33.0], [1.0, 101.0], [75.0, 5.0]])
+    return bloch_disks(nickelate, optics, directions, [15.0, 40.0], rings=2, factors=absorptive)
+
+
+def test_direct_beam_stands_at_the_middle_pixel():
+    for size in (64, 65):
+        image = render(disks_at([[0.0, 0.0]]), size, PIXEL)
+        assert image.shape == (1, 1, size, size)
+        np.testing.assert_allclose(center_of_mass(image[0, 0]), size // 2, atol=1e-4)
+
+
+def test_x_is_the_column_and_y_the_row():
+    image = render(disks_at([[20.0, -7.0]]), SIZE, PIXEL)[0, 0]
+    np.testing.assert_allclose(center_of_mass(image), [48 + 20, 48 - 7], atol=1e-4)
+
+
+@pytest.mark.parametrize("radius_px", [0.6, 1.5, 2.4, 6.1])
+def test_position_is_kept_to_a_twentieth_of_a_pixel(radius_px):
+    for place in np.random.default_rng(0).uniform(-30, 30, (30, 2)):
+        image = render(disks_at([place], radius_px=radius_px), SIZE, PIXEL)[0, 0]
+        np.testing.assert_allclose(center_of_mass(image) - 48, place, atol=0.05)
+
+
+def test_intensity_of_uniform_disks_is_kept():
+    disks = disks_at([[0, 0], [20.3, 4.4], [-15.7, 30.1]], thicknesses=2)
+    images = render(disks, SIZE, PIXEL, phi1_deg=33.0)
+    expected = disks.mean_intensity.sum(dim=-1)
+    torch.testing.assert_close(images.sum(dim=(2, 3)), expected, rtol=1e-5, atol=0)
+
+
+def test_intensity_of_simulated_disks_is_kept(simulated):
+    expected = simulated.mean_intensity.sum(dim=-1)
+    for pixel in (0.02, 0.01):
+        images = render(simulated, round(2.0 / pixel), pixel)
+        total = images.sum(dim=(2, 3))
+        torch.testing.assert_close(total, expected, rtol=0.02, atol=0)
+
+
+def test_disks_over_the_edge_are_cut_not_wrapped():
+    half = render(disks_at([[48.0 - 0.5, 0.0]]), SIZE, PIXEL)[0, 0]
+    assert float(half.sum()) == pytest.approx(0.5, abs=0.01)
+    assert half[:, : SIZE // 2].sum() == 0
+    assert render(disks_at([[300.0, 0.0]]), SIZE, PIXEL).sum() == 0
+
+
+def test_outline_is_a_circle_of_the_right_area():
+    disks = disks_at([[0.3, -0.4]], radius_px=20.0)
+    image = render(disks, SIZE, PIXEL)[0, 0]
+    area = float(image.sum() / image.max())
+    assert area == pytest.approx(np.pi * 20.0**2, rel=2e-3)
+    y, x = np.indices(image.shape) - 48
+    inside = np.hypot(x - 0.3, y + 0.4) < 19
+    np.testing.assert_allclose(image.numpy()[inside], image.max(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rings", [0, 1, 2, 3])
+def test_uniform_disks_show_no_trace_of_the_tilts(rings):
+    image = render(disks_at([[0.0, 0.0]], rings=rings, radius_px=12.0), SIZE, PIXEL)[0, 0].double()
+    y, x = np.indices(image.shape) - 48
+    z = torch.from_numpy(x + 1j * y) / 12.0
+    second = (image * (z**2)).sum() / (image * z.abs() ** 2).sum()
+    sixth = (image * (z**6)).sum() / (image * z.abs() ** 6).sum()
+    twelfth = (image * (z**12)).sum() / (image * z.abs() ** 12).sum()
+    assert abs(second) < 1e-6
+    assert abs(sixth) < 1e-6  # the pixels are four-fold, the sampling six-fold
+    assert abs(twelfth) < 0.02
+    radial = (image * z.abs() ** 2).sum() / image.sum()
+    assert float(radial) == pytest.approx(0.5, rel=5e-3)
+    one = render(disks_at([[0.0, 0.0]], rings=0, radius_px=12.0), SIZE, PIXEL)[0, 0]
+    torch.testing.assert_close(image.float(), one, atol=1e-6, rtol=1e-3)
+
+
+def test_tilts_appear_where_they_belong():
+    # A tilt t of the illumination lands at q + t: bright at positive t_x is bright on the right.
+    tilts = disk_tilts(2)
+    slope = 1 + 0.5 * tilts[:, :1].T
+    for phi1, side in ((0.0, (1, 0)), (90.0, (0, 1)), (180.0, (-1, 0))):
+        image = render(disks_at([[0, 0]], slope, radius_px=12.0), SIZE, PIXEL, phi1)[0, 0]
+        # The mean of x (1 + x / 2) over a unit disk is 1 / 8.
+        offset = (center_of_mass(image) - 48) / 12.0
+        np.testing.assert_allclose(offset, np.array(side) / 8, atol=2e-3)
+
+
+def test_phi1_turns_the_pattern_as_the_crystal_turns(nickelate, simulated):
+    phi1 = 37.0
+    images = render(simulated, 128, PIXEL, phi1_deg=phi1)
+    for i, direction in enumerate(([12.0, 33.0], [1.0, 101.0], [75.0, 5.0])):
+        g = simulated.hkl[i].double().numpy() @ nickelate.reciprocal_inv_angstrom
+        place = g @ matrices_from_euler(np.array([phi1, *direction]))[:, :2] / PIXEL + 64
+        weights = simulated.mean_intensity[i, 0]
+        shining = weights > 1e-3
+        assert shining.sum() > 1
+        y, x = np.indices((128, 128))
+        covered = np.zeros((128, 128), dtype=bool)
+        for column, row in place[shining.numpy()]:
+            near = np.hypot(x - column, y - row) < RADIUS_PX
+            covered |= near
+            assert images[i, 0][torch.from_numpy(near)].sum() > 0
+        all_near = np.zeros((128, 128), dtype=bool)
+        for column, row in place[(weights > 0).numpy()]:
+            all_near |= np.hypot(x - column, y - row) < 5.0
+        assert images[i, 0][torch.from_numpy(~all_near)].sum() == 0
+        share = images[i, 0][torch.from_numpy(all_near)].sum() / weights.sum()
+        assert float(share) == pytest.approx(1, abs=0.02)
+
+
+def test_phi1_of_90_degrees_is_a_quarter_turn_x_toward_y(simulated):
+    size = 97  # odd, so that the middle pixel is the middle
+    plain, turned = (render(simulated, size, PIXEL, phi1_deg=a) for a in (0.0, 90.0))
+    torch.testing.assert_close(torch.rot90(plain, -1, (2, 3)), turned, atol=2e-5, rtol=1e-3)
+
+
+def test_equivalent_orientations_are_drawn_alike_at_any_angle(nickelate, absorptive):
+    # The two-fold axis brings another phi1, so that the tilts lie turned within the disks.
+    optics = Optics(k_max_inv_angstrom=0.75)
+    two_fold = nickelate.proper_operators[3] @ matrices_from_euler([20.0, 12.0, 33.0])
+    images = []
+    for phi1, *direction in ([20.0, 12.0, 33.0], euler_from_matrices(two_fold)):
+        disks = bloch_disks(nickelate, optics, [direction], [40.0], rings=3, factors=absorptive)
+        images.append(render(disks, SIZE, PIXEL, phi1_deg=phi1)[0, 0])
+    assert float((images[0] - images[1]).abs().max() / images[0].max()) < 0.01
+
+
+def test_batch_equals_single(simulated):
+    phi1 = torch.tensor([10.0, 200.0, 301.5])
+    batch = render(simulated, SIZE, PIXEL, phi1_deg=phi1)
+    assert batch.shape == (3, 2, SIZE, SIZE)
+    assert batch.dtype == torch.float32
+    for i in range(3):
+        single = Disks(
+            simulated.hkl[i : i + 1], simulated.q_inv_angstrom[i : i + 1],
+            simulated.intensity[i : i + 1], simulated.tilts, simulated.radius_inv_angstrom,
+        )  # fmt: skip
+        torch.testing.assert_close(render(single, SIZE, PIXEL, float(phi1[i]))[0], batch[i])
+
+
+def test_many_directions_are_drawn_in_batches():
+    one = disks_at([[0, 0], [10.2, 5.1]], rings=0)
+    n = 130
+    many = Disks(
+        one.hkl.expand(n, -1, -1), one.q_inv_angstrom.expand(n, -1, -1),
+        one.intensity.expand(n, -1, -1, -1), one.tilts, one.radius_inv_angstrom,
+    )  # fmt: skip
+    images = render(many, 32, PIXEL, phi1_deg=torch.arange(n) * 1.0)
+    assert images.shape == (n, 1, 32, 32)
+    torch.testing.assert_close(images[129], render(one, 32, PIXEL, phi1_deg=129.0)[0])
+
+
+def test_center_may_lie_anywhere():
+    disks = disks_at([[0, 0], [15.0, 3.0]])
+    moved = render(disks, SIZE, PIXEL, center_px=(50.0, 45.0))
+    torch.testing.assert_close(
+        moved, torch.roll(render(disks, SIZE, PIXEL), (-3, 2), (2, 3)), atol=1e-6, rtol=1e-4
+    )
+    halfway = render(disks_at([[0, 0]]), SIZE, PIXEL, center_px=(48.25, 47.4))[0, 0]
+    np.testing.assert_allclose(center_of_mass(halfway), [48.25, 47.4], atol=0.02)
+
+
+def test_intensities_are_never_negative_and_the_input_stays(simulated):
+    fields = ("hkl", "q_inv_angstrom", "intensity", "tilts")
+    before = {name: getattr(simulated, name).clone() for name in fields}
+    assert render(simulated, SIZE, PIXEL, phi1_deg=12.0, center_px=(40.0, 50.0)).min() >= 0
+    for name, value in before.items():
+        assert torch.equal(getattr(simulated, name), value)

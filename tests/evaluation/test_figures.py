@@ -1,0 +1,172 @@
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from zoneaxis.diffraction.orientations import ROTATE_180_ABOUT_BEAM, euler_from_matrices
+from zoneaxis.evaluation import figures
+from zoneaxis.evaluation.comparison import compare
+from zoneaxis.scans.orientation_map import OrientationMap
+
+
+@pytest.fixture
+def pair(nickelate):
+    """A map with a not-indexed corner of NaN, and a reference of another."""
+    rng = np.random.default_rng(0)
+    reference = rng.uniform([0, 5, 0], [360, 85, 120], (7, 9, 1, 3))
+    euler = reference + rng.normal(0, 1, reference.shape)
+    indexed = np.ones((2, 7, 9), bool)
+    indexed[0, :2, :2] = indexed[1, -2:, -2:] = False
+    euler[:2, :2] = np.nan
+    return tuple(
+        OrientationMap(
+            crystal=nickelate,
+            euler_deg=angles,
+            score=rng.random((7, 9, 1)).astype(np.float32),
+            reliability=rng.random((7, 9)).astype(np.float32),
+            indexed=mask,
+            step_nm=25.0,
+            properties={"thickness_nm": np.full((7, 9), 40.0)},
+        )
+        for angles, mask in zip((euler, reference), indexed, strict=True)
+    )
+
+
+@pytest.fixture
+def ax():
+    return Figure(figsize=(3, 3), layout="constrained").add_subplot()
+
+
+def drawn(ax):
+    """Render, so that layout and text are exercised; return the strings shown."""
+    ax.figure.savefig(io.BytesIO(), format="png")
+    return [text.get_text() for text in ax.figure.findobj(lambda a: hasattr(a, "get_text"))]
+
+
+def one_point(crystal, euler_deg):
+    return OrientationMap(
+        crystal=crystal,
+        euler_deg=np.reshape(np.asarray(euler_deg, float), (1, 1, 1, 3)),
+        score=np.ones((1, 1, 1), np.float32),
+        reliability=np.ones((1, 1), np.float32),
+        indexed=np.ones((1, 1), bool),
+        step_nm=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("euler_deg", "color"),
+    [((40, 0, 0), "red"), ((0, 90, 60), "blue"), ((0, 90, 120), "lime")],
+)
+def test_beam_along_the_corners_of_the_key_has_their_colors(nickelate, euler_deg, color):
+    from matplotlib.colors import to_rgb
+
+    found = figures.ipf_colors(one_point(nickelate, euler_deg))[0, 0]
+    np.testing.assert_allclose(found, to_rgb(color), atol=0.01)
+
+
+def test_colors_are_those_of_orix_and_obey_symmetry(pair):
+    from orix.plot import IPFColorKeyTSL
+    from orix.quaternion import Orientation
+    from orix.vector import Vector3d
+
+    reference = pair[1]
+    symmetry = reference.crystal.point_group
+    orientations = Orientation.from_euler(reference.euler_deg[..., 0, :], symmetry, degrees=True)
+    for direction, vector in (("z", Vector3d.zvector()), ("x", Vector3d.xvector())):
+        expected = IPFColorKeyTSL(symmetry, vector).orientation2color(orientations)
+        found = figures.ipf_colors(reference, direction)
+        np.testing.assert_allclose(found[reference.indexed], expected[reference.indexed], atol=1e-6)
+    friend = OrientationMap(
+        reference.crystal,
+        euler_from_matrices(reference.matrices @ ROTATE_180_ABOUT_BEAM)[:, :, None],
+        reference.score,
+        reference.reliability,
+        reference.indexed,
+        reference.step_nm,
+    )
+    np.testing.assert_allclose(figures.ipf_colors(friend), figures.ipf_colors(reference), atol=1e-6)
+
+
+def test_points_without_orientation_are_black(pair, ax):
+    colors = figures.ipf_colors(pair[0])
+    assert (colors[:2, :2] == 0).all()
+    assert colors[pair[0].indexed].max(axis=-1).min() > 0.4
+    assert np.isfinite(colors).all()
+
+
+def test_ipf_map_starts_at_the_upper_left_and_has_a_scale_bar(pair, ax):
+    figures.ipf_map(ax, pair[0])
+    assert ax.images[0].origin == "upper"
+    np.testing.assert_array_equal(ax.images[0].get_array()[0, 0], 0)
+    assert "50 nm" in drawn(ax)
+
+
+def test_key_has_labels_at_its_corners(nickelate):
+    figure = Figure(figsize=(3, 3), layout="constrained")
+    ax = figures.ipf_key(figure, nickelate)
+    assert r"[$0 0 0 1$]" in drawn(ax)
+
+
+def test_maps_draw_with_units(pair, ax):
+    comparison = compare(*pair)
+    figures.misorientation_map(ax, comparison, 25.0)
+    assert ax.images[0].get_array().mask.sum() == 8
+    assert {"misorientation (°)", "50 nm"} <= set(drawn(ax))
+
+
+@pytest.mark.parametrize("quantity", ["score", "reliability", "thickness_nm"])
+def test_confidence_map_has_a_labelled_bar(pair, ax, quantity):
+    figures.confidence_map(ax, pair[0], quantity)
+    assert quantity in drawn(ax)
+
+
+def test_agreement_map_counts_points(pair, ax):
+    figures.agreement_map(ax, compare(*pair), 25.0, ("network", "truth"))
+    assert {"both: 55", "network only: 4", "truth only: 4", "neither: 0"} <= set(drawn(ax))
+
+
+def test_histogram_shares_add_up(pair, ax):
+    figures.misorientation_histogram(ax, compare(*pair))
+    for patch in ax.patches:
+        assert patch.get_data().values.sum() == pytest.approx(100)
+    assert {"raw", "modulo 60° about c", "misorientation (°)"} <= set(drawn(ax))
+
+
+def test_histogram_of_perfect_agreement(pair, ax):
+    figures.misorientation_histogram(ax, compare(pair[1], pair[1]))
+    drawn(ax)
+
+
+def test_risk_coverage_names_both_confidences(pair, ax):
+    figures.risk_coverage(ax, compare(*pair))
+    assert {"score", "reliability"} <= set(drawn(ax))
+
+
+def test_patterns_have_titles_and_a_scale():
+    figure = Figure(figsize=(6, 2.4), layout="constrained")
+    rng = np.random.default_rng(0)
+    figures.pattern_pair(
+        figure, rng.poisson(1.0, (48, 64)), {"simulated: network": rng.random((48, 64))}, 0.025
+    )
+    assert {"measured", "simulated: network", "0.2 Å$^{-1}$"} <= set(drawn(figure.axes[0]))
+
+
+def test_log_scale_ignores_direct_beam_and_bad_pixels():
+    pattern = np.full((33, 33), 1e-3)
+    pattern[16, 16] = 1e6
+    pattern[4, 4:7] = 1.0
+    pattern[0, :3] = np.nan, -5.0, np.inf
+    scaled = figures.log_scaled(pattern, direct_beam_px=2)
+    assert np.isfinite(scaled).all()
+    assert (scaled[16, 16], scaled[4, 5]) == (1, 1)
+    assert scaled[0, :3].tolist() == [0, 0, 0]
+    assert figures.log_scaled(np.zeros((8, 8))).max() == 0
+
+
+def test_pyplot_keeps_no_figure(pair, nickelate):
+    figures.ipf_key(Figure(), nickelate)
+    from matplotlib import pyplot
+
+    assert not pyplot.get_fignums()

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from zoneaxis.dataset_builder import transforms
+from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
+from zoneaxis.models import labels as module
+from zoneaxis.models.labels import OrientationLabels
+
+SIGMA_DEG = 2.0
+
+
+@pytest.fixture(scope="module")
+def labels(nickelate) -> OrientationLabels:
+    return OrientationLabels.equispaced(nickelate, 4.0, 72)
+
+
+@pytest.fixture(scope="module")
+def truth() -> torch.Tensor:
+    return torch.from_numpy(Rotation.random(256, random_state=0).as_matrix()).float()
+
+
+@pytest.fixture(scope="module")
+def angles(labels, truth) -> np.ndarray:
+    """Misorientation of the first 16 orientations to every class, by brute force."""
+    classes = labels.class_matrices(torch.arange(labels.n_orientations)).numpy()
+    return np.stack(
+        [
+            misorientation_deg(g, classes, labels.crystal.proper_operators)
+            for g in truth[:16].numpy()
+        ]
+    )
+
+
+def logits_of(labels: OrientationLabels, targets: tuple[torch.Tensor, torch.Tensor]):
+    """What a network that has learnt soft targets would say."""
+    classes, weights = targets
+    logits = torch.full((len(classes), labels.n_classes), -30.0)
+    return logits.scatter_(1, classes, weights.clamp(min=1e-9).log())
+
+
+def test_kinds_are_those_of_the_transforms():
+    for name in ("CRYSTAL", "VACUUM", "AMORPHOUS"):
+        assert getattr(module, name) == getattr(transforms, name)
+
+
+def test_numbers_of_classes(labels):
+    assert labels.n_orientations == 72 * len(labels.directions_deg)
+    assert labels.n_classes == labels.n_orientations + 2
+    # A sixth of the sphere in cells of 4 x 4 degrees holds 430, and the rims some more.
+    assert 400 < len(labels.directions_deg) < 650
+
+
+def test_class_matrices_are_bunge_angles(labels):
+    classes = torch.tensor([[0, 5], [72 * 7, 72 * 7 + 18]])
+    direction = labels.directions_deg
+    expected = [
+        [[0, *direction[0]], [25, *direction[0]]],
+        [[0, *direction[7]], [90, *direction[7]]],
+    ]
+    made = labels.class_matrices(classes)
+    np.testing.assert_allclose(made, matrices_from_euler(np.array(expected)), atol=1e-6)
+
+
+def test_classes_cover_all_orientations(angles):
+    # Half the diagonal of a cell of 4 x 4 degrees, with 2.5 degrees to the next bin.
+    assert angles.min(axis=1).max() < 4.5
+
+
+def test_soft_targets_are_the_gaussian_over_all_classes(labels, truth, angles):
+    classes, weights = labels.soft_targets(truth[:16], SIGMA_DEG)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(16))
+    expected = np.exp(-0.5 * (angles / SIGMA_DEG) ** 2)
+    expected /= expected.sum(axis=1, keepdims=True)
+    made = np.zeros_like(expected)
+    for row, number, weight in zip(made, classes.numpy(), weights.numpy(), strict=True):
+        assert len(set(number)) == len(number)
+        row[number] = weight
+    np.testing.assert_array_equal(made.argmax(axis=1), angles.argmin(axis=1))
+    assert np.abs(made - expected).sum(axis=1).max() < 0.03
+
+
+def test_soft_targets_know_the_symmetry(labels, truth):
+    operator = labels.operators[3]
+    plain = logits_of(labels, labels.soft_targets(truth, SIGMA_DEG)).exp()
+    equal = logits_of(labels, labels.soft_targets(operator @ truth, SIGMA_DEG)).exp()
+    # Of neighbors equally far away, not the same ones may be kept.
+    assert (plain - equal).abs().max() < 5e-3
+
+
+def test_soft_targets_of_a_class_point_at_it(labels):
+    numbers = torch.tensor([100, 72 * 300 + 71, 72 * 300])
+    classes, weights = labels.soft_targets(labels.class_matrices(numbers), SIGMA_DEG)
+    # A direction on the rim has an equivalent of its own: either may carry the weight.
+    best = labels.class_matrices(classes.gather(1, weights.argmax(1, keepdim=True))[:, 0])
+    angle = misorientation_deg(
+        best.numpy(), labels.class_matrices(numbers).numpy(), labels.crystal.proper_operators
+    )
+    assert angle.max() < 0.1
+
+
+def test_orientations_are_finer_than_the_classes(labels, truth):
+    matrices, mass, _ = labels.n_best(logits_of(labels, labels.soft_targets(truth, SIGMA_DEG)))
+    angle = misorientation_deg(
+        matrices[:, 0].numpy(), truth.numpy(), labels.crystal.proper_operators
+    )
+    assert np.median(angle) < 0.6
+    assert angle.max() < 2.0
+    assert mass[:, 0].min() > 0.6
+
+
+def test_n_best_are_sorted_rotations(labels):
+    logits = torch.randn(8, labels.n_classes, generator=torch.Generator().manual_seed(0)) * 3
+    before = logits.clone()
+    matrices, mass, other = labels.n_best(logits, n_best=4)
+    assert torch.equal(logits, before)
+    assert matrices.shape == (8, 4, 3, 3)
+    torch.testing.assert_close(torch.linalg.det(matrices), torch.ones(8, 4))
+    identity = torch.eye(3).expand(8, 4, 3, 3)
+    torch.testing.assert_close(matrices @ matrices.mT, identity, atol=1e-5, rtol=0)
+    assert (mass.sum(dim=1) + other.sum(dim=1) <= 1 + 1e-5).all()
+
+
+def test_two_grains_come_out_in_order(labels, nickelate):
+    euler = np.array([[10.0, 30, 20], [200.0, 70, 100]])
+    grains = torch.from_numpy(matrices_from_euler(euler)).float()
+    classes, weights = labels.soft_targets(grains, SIGMA_DEG)
+    weights = weights * torch.tensor([[0.3], [0.7]])
+    logits = logits_of(labels, (classes.view(1, -1), weights.view(1, -1)))
+    matrices, mass, _ = labels.n_best(logits, n_best=5)
+    angle = misorientation_deg(
+        matrices[0, :2].numpy(), grains.flip(0).numpy(), nickelate.proper_operators
+    )
+    assert angle.max() < 1.5
+    torch.testing.assert_close(mass[0, :2], torch.tensor([0.7, 0.3]), atol=0.1, rtol=0)
+
+
+def test_equivalent_classes_are_one_result(labels, nickelate):
+    """Two classes on opposite rims of the sector, equal by symmetry, share one cluster."""
+    g = labels.matrices.double().numpy()
+    best = None
+    for d in range(0, len(g), 5):
+        for operator in nickelate.proper_operators[1:]:
+            cosine = (operator @ g[d])[:, 2] @ g[:, :, 2].T
+            other = int(np.argmax(np.where(np.arange(len(g)) == d, -1, cosine)))
+            if cosine[other] > np.cos(np.deg2rad(0.5)):
+                best = (d, other)
+    if best is None:
+        pytest.skip("no direction has an equivalent on the rim of this grid")
+    first = torch.tensor([best[0] * 72])
+    all_second = torch.arange(best[1] * 72, best[1] * 72 + 72)
+    angle = misorientation_deg(
+        labels.class_matrices(first).numpy(),
+        labels.class_matrices(all_second).numpy(),
+        nickelate.proper_operators,
+    )
+    logits = torch.full((1, labels.n_classes), -30.0)
+    logits[0, first] = 1.0
+    logits[0, all_second[int(angle.argmin())]] = 0.9
+    _, mass, _ = labels.n_best(logits, n_best=2)
+    assert mass[0, 0] > 0.99
+    assert mass[0, 1] < 0.01
+
+
+def test_few_classes_leave_empty_places(labels):
+    logits = torch.full((1, labels.n_classes), -80.0)
+    logits[0, 5] = 0.0
+    matrices, mass, _ = labels.n_best(logits, considered=4)
+    assert mass[0, 0] == pytest.approx(1)
+    assert mass[0, 1:].max() < 1e-6
+    assert torch.isfinite(matrices).all()
+
+
+def test_vacuum_and_amorphous(labels):
+    logits = torch.zeros(2, labels.n_classes)
+    logits[0, labels.n_orientations] = 30
+    logits[1, labels.n_orientations + 1] = 30
+    _, mass, other = labels.n_best(logits)
+    torch.testing.assert_close(other, torch.eye(2), atol=1e-4, rtol=0)
+    assert mass.max() < 1e-4

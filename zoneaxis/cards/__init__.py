@@ -1,0 +1,22 @@
+"""Typed facts and templates -> the README.md of a data set or a model."""
+
+from zoneaxis.cards.facts import (
+    ColumnFacts,
+    ConfigFacts,
+    CrystalFacts,
+    DatasetFacts,
+    MetricFacts,
+    ModelFacts,
+)
+from zoneaxis.cards.render import render_dataset_card, render_model_card
+
+__all__ = [
+    "ColumnFacts",
+    "ConfigFacts",
+    "CrystalFacts",
+    "DatasetFacts",
+    "MetricFacts",
+    "ModelFacts",
+    "render_dataset_card",
+    "render_model_card",
+]

@@ -1,0 +1,173 @@
+"""What a card says, as plain values: nothing here knows how a data set or a model is made."""
+
+import math
+from dataclasses import dataclass
+
+from zoneaxis.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class CrystalFacts:
+    """The crystal of a data set or model.
+
+    Attributes:
+        name: as users call it, "LiNiO2".
+        space_group: symbol and number, "R-3m (166)".
+        point_group: proper point group, which decides what orientations are the same, "32".
+        cell: a, b, c in Angstrom, alpha, beta, gamma in degrees.
+    """
+
+    name: str
+    space_group: str
+    point_group: str
+    cell: tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """A column of a config: its name, Arrow type ("float32"), unit ("" for none) and meaning."""
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ConfigFacts:
+    """A config of a data set, stored as FOLDER/name/split-*.parquet.
+
+    Attributes:
+        name: of the config and of its folder.
+        summary: what a row is, one sentence.
+        rows: (split, number of rows), in the order in which the card lists them.
+        columns: in the order of the schema.
+    """
+
+    name: str
+    summary: str
+    rows: tuple[tuple[str, int], ...]
+    columns: tuple[ColumnFacts, ...]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """A data set of simulated patterns.
+
+    Attributes:
+        name: title of the card.
+        crystal: what was simulated.
+        engine: how, "Bloch waves, ...".
+        sampling: how the directions were chosen, one clause.
+        directions: number of beam directions.
+        thicknesses: number of thicknesses of each direction.
+        thickness_nm: smallest and largest.
+        voltage_kv: accelerating voltage.
+        convergence_mrad: smallest and largest semi-angle.
+        precession_deg: every precession angle.
+        k_max_inv_angstrom: largest simulated wave vector.
+        size: pixels along an edge of the pattern.
+        inv_angstrom_per_pixel: size of a pixel.
+        encoding: formula from intensity I to the stored value v of a pixel.
+        decoding: NumPy expression from the array `v` back to fractions of the incident beam.
+        configs: the first is the default and holds the column `image`.
+        dataset_id: hash of the recipe.
+        version: of zoneaxis.
+        location: what `load_dataset` is to be given: a folder or a repository on the Hub.
+        limits: sentences that come after the limits which every such data set has.
+        license: an identifier of the Hub.
+    """
+
+    name: str
+    crystal: CrystalFacts
+    engine: str
+    sampling: str
+    directions: int
+    thicknesses: int
+    thickness_nm: tuple[float, float]
+    voltage_kv: float
+    convergence_mrad: tuple[float, float]
+    precession_deg: tuple[float, ...]
+    k_max_inv_angstrom: float
+    size: int
+    inv_angstrom_per_pixel: float
+    encoding: str
+    decoding: str
+    configs: tuple[ConfigFacts, ...]
+    dataset_id: str
+    version: str
+    location: str = "FOLDER"
+    limits: tuple[str, ...] = ()
+    license: str = "cc-by-4.0"
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """A measured number.
+
+    Attributes:
+        key: machine-readable name, "within_5_deg".
+        name: for readers, "share within 5 degrees".
+        value: finite.
+        unit: "%", "degrees", "patterns/s"; "" for none.
+        higher_is_better: direction of the metric.
+        dataset: what it was measured on, "validation directions" or "multislice, plain".
+        split: of that data set.
+        patterns: how many patterns it was measured on.
+    """
+
+    key: str
+    name: str
+    value: float
+    unit: str
+    higher_is_better: bool
+    dataset: str
+    split: str
+    patterns: int
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise SettingsError(
+                f"Metric {self.key} is {self.value}: leave out what was not measured."
+            )
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A trained network.
+
+    Attributes:
+        name: title of the card.
+        architecture: the name under which timm knows it.
+        parameters: number of weights.
+        crystal: what it was trained for.
+        inputs: what it is given, one sentence.
+        outputs: what it predicts, one sentence.
+        dataset: name of the training set.
+        dataset_id: hash of its recipe.
+        training: (setting, value with unit), in the order in which the card lists them.
+        metrics: everything that was measured; none makes a card that says so.
+        version: of zoneaxis.
+        location: what `from_pretrained` is to be given: a folder or a repository on the Hub.
+        dataset_repository: the training set on the Hub, if it is there.
+        confidence_threshold: below it a pattern is marked not indexed, if there is one.
+        limits: sentences that come after the limits which every such model has.
+        license: an identifier of the Hub.
+    """
+
+    name: str
+    architecture: str
+    parameters: int
+    crystal: CrystalFacts
+    inputs: str
+    outputs: str
+    dataset: str
+    dataset_id: str
+    training: tuple[tuple[str, str], ...]
+    metrics: tuple[MetricFacts, ...]
+    version: str
+    location: str = "FOLDER"
+    dataset_repository: str | None = None
+    confidence_threshold: float | None = None
+    limits: tuple[str, ...] = ()
+    license: str = "gpl-3.0"

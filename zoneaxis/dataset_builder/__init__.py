@@ -1,0 +1,1 @@
+"""Recipe -> labelled diffraction patterns as a Parquet data set."""

@@ -1,0 +1,1 @@
+"""What crystal, beam and camera do: structure factors, disks, patterns."""

@@ -1,0 +1,72 @@
+"""Disks: what both simulators return and the renderer draws."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Disks:
+    """Diffracted intensities of a batch of directions (phi1 = 0).
+
+    Attributes:
+        hkl: Miller indices, int16, shape (b, n, 3).
+        q_inv_angstrom: in-plane position of each disk's center, shape (b, n, 2).
+        intensity: fraction of the incident beam, shape (b, z, n, t) for z thicknesses, n beams
+            (0 where a direction has fewer) and t incident tilts.
+        tilts: incident tilts within the illumination cone in units of its semi-angle, (t, 2).
+        radius_inv_angstrom: radius of the disks.
+    """
+
+    hkl: torch.Tensor
+    q_inv_angstrom: torch.Tensor
+    intensity: torch.Tensor
+    tilts: torch.Tensor
+    radius_inv_angstrom: float
+
+    @property
+    def mean_intensity(self) -> torch.Tensor:
+        """Intensity averaged over each disk, shape (b, z, n)."""
+        return self.intensity.mean(dim=-1)
+
+
+def disk_tilts(rings: int) -> torch.Tensor:
+    """Return tilts on concentric rings of a unit disk, shape (1 + 3 r (r + 1), 2).
+
+    Args:
+        rings: number of rings r; 0 gives the central tilt alone. Ring i of r carries 6 i points
+            at the radius that halves its share of the disk's area; odd rings are turned by half
+            a step, so that no direction in the disk is preferred.
+    """
+    points = [torch.zeros(1, 2)]
+    shares = torch.tensor([1.0] + [6.0 * i for i in range(1, rings + 1)])
+    edges = torch.sqrt(torch.cumsum(shares, 0) / shares.sum())
+    for i in range(1, rings + 1):
+        radius = torch.sqrt((edges[i - 1] ** 2 + edges[i] ** 2) / 2)
+        turn = (torch.arange(6 * i) + 0.5 * (i % 2)) * (2 * torch.pi / (6 * i))
+        points.append(radius * torch.stack([turn.cos(), turn.sin()], dim=1))
+    return torch.cat(points)
+
+
+def monomials(points: torch.Tensor, degree: int) -> torch.Tensor:
+    """Return x^i y^j, i + j <= degree, of points (..., 2): shape (..., terms)."""
+    x, y = points.unbind(-1)
+    return torch.stack(
+        [x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], dim=-1
+    )
+
+
+def fit_degree(tilts: torch.Tensor) -> int:
+    """Return the degree of the polynomial that a disk sampled at `tilts` supports."""
+    # 1, 7, 19, 37 tilts on 0..3 rings: one ring resolves two more degrees.
+    rings = round((-3 + (9 + 12 * (len(tilts) - 1)) ** 0.5) / 6)
+    return 2 * rings if rings < 3 else 6
+
+
+def fit_matrix(tilts: torch.Tensor) -> torch.Tensor:
+    """Return the least-squares map from samples at `tilts` to polynomial coefficients.
+
+    The shape is (terms, t). A disk drawn from the polynomial is as round as its outline,
+    whatever the number of tilts: nothing in it tells the in-plane angle of the sampling.
+    """
+    return torch.linalg.pinv(monomials(tilts.double(), fit_degree(tilts))).float()

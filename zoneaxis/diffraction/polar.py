@@ -1,0 +1,152 @@
+"""Patterns on polar grids: where an in-plane rotation becomes a shift.
+
+The angle grows from x (right) to y (down), so phi1 shifts a pattern towards larger angles.
+"""
+
+import torch
+import torch.nn.functional as F
+
+CENTER_ITERATIONS = 4
+
+
+def polar_resample(
+    patterns: torch.Tensor,
+    center_px: torch.Tensor,
+    inv_angstrom_per_pixel: float | torch.Tensor,
+    radii_inv_angstrom: torch.Tensor,
+    n_angles: int,
+) -> torch.Tensor:
+    """Return patterns on a polar grid, bilinearly; 0 outside the frame.
+
+    Args:
+        patterns: shape (B, height, width).
+        center_px: (column, row) of the direct beam, shape (B, 2).
+        inv_angstrom_per_pixel: one value, or one a pattern, shape (B,).
+        radii_inv_angstrom: radii of the rings, shape (R,).
+        n_angles: A, the number of angles 2 pi i / A.
+
+    Returns:
+        Shape (B, R, A), of the patterns' type.
+    """
+    height, width = patterns.shape[-2:]
+    angles = torch.arange(n_angles, dtype=torch.float64) * (2 * torch.pi / n_angles)
+    turn = torch.stack([angles.cos(), angles.sin()], dim=-1).to(patterns)
+    scale = torch.as_tensor(inv_angstrom_per_pixel).to(patterns).expand(len(patterns))
+    radii_px = radii_inv_angstrom.to(patterns) / scale[:, None]
+    points = center_px.to(patterns)[:, None, None] + radii_px[..., None, None] * turn
+    half = torch.tensor([width / 2, height / 2]).to(patterns)
+    grid = (points + 0.5) / half - 1  # align_corners=False: -1 and 1 are the frame's outer edges
+    return F.grid_sample(patterns[:, None], grid, align_corners=False)[:, 0]
+
+
+def draw_polar_spots(
+    q_inv_angstrom: torch.Tensor,
+    height: torch.Tensor,
+    sigma_inv_angstrom: float,
+    radii_inv_angstrom: torch.Tensor,
+    n_angles: int,
+) -> torch.Tensor:
+    """Draw spots of Gaussian profile straight onto a polar grid.
+
+    Args:
+        q_inv_angstrom: positions, shape (B, N, 2).
+        height: of each spot, shape (B, N).
+        sigma_inv_angstrom: width of the spots.
+        radii_inv_angstrom: radii of the rings, shape (R,).
+        n_angles: A, the number of angles 2 pi i / A.
+
+    Returns:
+        Shape (B, R, A).
+    """
+    radius = q_inv_angstrom.norm(dim=-1)[..., None]
+    turn = torch.atan2(q_inv_angstrom[..., 1], q_inv_angstrom[..., 0])[..., None]
+    angles = torch.arange(n_angles) * (2 * torch.pi / n_angles)
+    apart = torch.remainder(angles - turn + torch.pi, 2 * torch.pi) - torch.pi
+    around = torch.exp(-0.5 * (apart * radius / sigma_inv_angstrom) ** 2)
+    along = torch.exp(-0.5 * ((radii_inv_angstrom - radius) / sigma_inv_angstrom) ** 2)
+    return torch.bmm((along * height[..., None]).transpose(1, 2), around)
+
+
+def rings_inside(
+    shape: tuple[int, int],
+    center_px: torch.Tensor,
+    inv_angstrom_per_pixel: float | torch.Tensor,
+    radii_inv_angstrom: torch.Tensor,
+) -> torch.Tensor:
+    """Return which rings lie wholly inside the frame, bool, shape (B, R).
+
+    Args:
+        shape: height and width of the frame in pixels.
+        center_px: (column, row) of the direct beam, shape (B, 2).
+        inv_angstrom_per_pixel: one value, or one a pattern, shape (B,).
+        radii_inv_angstrom: radii of the rings, shape (R,).
+    """
+    far_edge = torch.tensor([shape[1] - 1, shape[0] - 1]).to(center_px) - center_px
+    reach_px = torch.minimum(center_px, far_edge).amin(dim=-1)
+    scale = torch.as_tensor(inv_angstrom_per_pixel).to(center_px).expand(len(center_px))
+    return radii_inv_angstrom.to(center_px) <= (reach_px * scale)[:, None]
+
+
+def direct_beam_center(
+    patterns: torch.Tensor, disk_radius_px: float, search_px: float | None = None
+) -> torch.Tensor:
+    """Return where the direct beam stands: its center of mass, found near the frame's center.
+
+    The brightest disk within `search_px` of pixel [n//2, n//2] is the first guess; the center
+    of mass within 1.3 disk radii of the guess replaces it, four times.
+
+    Args:
+        patterns: non-negative, shape (B, height, width).
+        disk_radius_px: radius of the direct beam in pixels.
+        search_px: how far the beam may be off; 4 % of the frame plus 2 pixels by default.
+
+    Returns:
+        (column, row), float32, shape (B, 2).
+    """
+    height, width = patterns.shape[-2:]
+    search = search_px if search_px is not None else 0.04 * max(height, width) + 2
+    reach = min(int(search + 2 * disk_radius_px + 3), min(height, width) // 2 - 1)
+    rows, columns = (slice(n // 2 - reach, n // 2 + reach + 1) for n in (height, width))
+    window = patterns[:, rows, columns].float()
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    center = _brightest_disk(window, offsets, disk_radius_px, search)
+    radius_sq = (1.3 * disk_radius_px + 1) ** 2
+    for _ in range(CENTER_ITERATIONS):
+        x = offsets - center[:, :1]
+        y = offsets - center[:, 1:]
+        inside = x[:, None, :] ** 2 + y[:, :, None] ** 2 <= radius_sq
+        weight = window * inside
+        total = weight.sum(dim=(1, 2)).clamp_min(1e-30)
+        center = torch.stack(
+            [weight.sum(dim=1) @ offsets / total, weight.sum(dim=2) @ offsets / total], dim=-1
+        )
+    return center + torch.tensor([width // 2, height // 2], dtype=torch.float32)
+
+
+def blurred(patterns: torch.Tensor, sigma_px: float) -> torch.Tensor:
+    """Return patterns convolved with a Gaussian, zeros beyond the frame, shape (B, h, w).
+
+    Two products with banded matrices: several times as fast as convolutions of one channel.
+
+    Args:
+        patterns: shape (B, height, width).
+        sigma_px: width of the Gaussian in pixels.
+    """
+    height, width = patterns.shape[-2:]
+    return _gaussian_band(height, sigma_px) @ patterns @ _gaussian_band(width, sigma_px)
+
+
+def _gaussian_band(n: int, sigma_px: float) -> torch.Tensor:
+    offset = torch.arange(n) - torch.arange(n)[:, None]
+    band = torch.exp(-0.5 * (offset / sigma_px) ** 2)
+    return band / band[n // 2].sum()
+
+
+def _brightest_disk(
+    window: torch.Tensor, offsets: torch.Tensor, radius: float, search: float
+) -> torch.Tensor:
+    """Offset (x, y) of the brightest disk within `search` pixels of the middle, (B, 2)."""
+    smooth = blurred(window, max(radius / 2, 0.5))
+    far = offsets[:, None] ** 2 + offsets**2 > search**2
+    best = smooth.masked_fill(far, -1.0).flatten(1).argmax(dim=1)
+    return torch.stack([offsets[best % len(offsets)], offsets[best // len(offsets)]], dim=-1)

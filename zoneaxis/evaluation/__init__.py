@@ -1,0 +1,1 @@
+"""Is a map right, and where not: template matching, comparison, report."""

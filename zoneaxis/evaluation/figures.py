@@ -1,0 +1,277 @@
+"""Figures of orientation maps and of their comparison, each drawn into axes that the caller owns.
+
+Maps are drawn in the sample frame: origin in the upper left corner, x to the right, y down, z
+along the beam, into the page. Nothing here touches pyplot or global matplotlib state; wrap calls in
+`matplotlib.rc_context(STYLE)` for the fonts of the report.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.orientations import matrices_from_euler
+from zoneaxis.evaluation.comparison import FRIENDS, RIGHT_DEG, Comparison, usable
+from zoneaxis.evaluation.image_axes import (
+    color_bar,
+    draw_map,
+    robust_limits,
+    round_length,
+    scale_bar,
+    with_gray,
+)
+from zoneaxis.scans.orientation_map import OrientationMap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.linewidth": 0.8,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+}
+FRIEND_COLORS = {"raw": "#000000", "beam_180": "#0072b2", "c_60": "#d55e00"}  # Okabe and Ito
+AGREEMENT = {
+    "both": "#56b4e9",
+    "{0} only": "#e69f00",
+    "{1} only": "#882255",
+    "neither": "#000000",
+}
+SMALLEST_DEG, LARGEST_DEG = 0.5, 100.0
+TICKS_DEG = (0.5, 1, 2, 5, 10, 20, 50, 100)
+CHUNK_POINTS = 1 << 17
+
+
+def ipf_colors(map: OrientationMap, direction: str = "z") -> np.ndarray:
+    """Return inverse pole figure colors (TSL) of the best orientations, shape (rows, cols, 3).
+
+    Points without an orientation are black.
+
+    Args:
+        map: the orientations.
+        direction: sample direction whose crystal direction is colored: "x", "y", or "z", the beam.
+    """
+    from orix.plot.direction_color_keys import DirectionColorKeyTSL
+    from orix.vector import Vector3d
+
+    key = DirectionColorKeyTSL(map.crystal.point_group.laue)
+    colors = np.zeros((*map.shape, 3))
+    rows, cols = np.nonzero(usable(map))
+    for start in range(0, rows.size, CHUNK_POINTS):
+        part = rows[start : start + CHUNK_POINTS], cols[start : start + CHUNK_POINTS]
+        matrices = matrices_from_euler(map.euler_deg[part][:, 0])
+        colors[part] = key.direction2color(Vector3d(matrices[:, :, "xyz".index(direction)]))
+    return colors.clip(0, 1)
+
+
+def ipf_map(ax: "Axes", map: OrientationMap, direction: str = "z") -> None:
+    """Draw an orientation map in IPF colors, black where not indexed, with a scale bar.
+
+    Args:
+        ax: empty axes.
+        map: the orientations.
+        direction: sample direction to color by: "x", "y", or "z", the beam direction.
+    """
+    draw_map(ax, ipf_colors(map, direction), map.step_nm)
+
+
+def ipf_key(figure: "Figure | SubFigure", crystal: Crystal) -> "Axes":
+    """Draw the IPF color key of a crystal's Laue group with Miller labels; return its axes.
+
+    Args:
+        figure: empty figure or subfigure.
+        crystal: whose symmetry decides the sector.
+    """
+    import orix.plot  # noqa: F401  registers the projection "ipf"
+
+    laue = crystal.point_group.laue
+    ax = figure.add_subplot(projection="ipf", symmetry=laue)
+    ax.plot_ipf_color_key(show_title=False)
+    ax.set_title("")
+    return ax
+
+
+def misorientation_map(
+    ax: "Axes", comparison: Comparison, step_nm: float, friend: str = "raw"
+) -> None:
+    """Draw misorientations on a logarithmic scale, gray where either map is not indexed.
+
+    Args:
+        ax: empty axes.
+        comparison: of the two maps.
+        step_nm: step of the scan.
+        friend: one of `comparison.friends`.
+    """
+    from matplotlib.colors import LogNorm
+
+    angles = comparison.misorientation_deg[friend].clip(min=SMALLEST_DEG)
+    image = draw_map(
+        ax, angles, step_nm, cmap=with_gray("viridis"), norm=LogNorm(SMALLEST_DEG, LARGEST_DEG)
+    )
+    bar = color_bar(image, ax, "misorientation (°)")
+    bar.set_ticks(TICKS_DEG, labels=[f"{tick:g}" for tick in TICKS_DEG])
+    bar.minorticks_off()
+
+
+def misorientation_histogram(ax: "Axes", comparison: Comparison, bin_deg: float = 2.0) -> None:
+    """Draw how many points have which misorientation, raw and modulo each false friend.
+
+    Args:
+        ax: empty axes.
+        comparison: of the two maps.
+        bin_deg: width of a bin.
+    """
+    from matplotlib.ticker import NullFormatter
+
+    largest = max(10.0, np.nanmax(comparison.misorientation_deg["raw"]))
+    edges = np.arange(0.0, largest + bin_deg, bin_deg)
+    for friend, grid in comparison.misorientation_deg.items():
+        counts, _ = np.histogram(grid[np.isfinite(grid)], bins=edges)
+        share = 100 * counts / counts.sum()
+        color = FRIEND_COLORS[friend]
+        if friend == "raw":
+            ax.stairs(share, edges, color=color, linewidth=0, fill=True, alpha=0.18)
+        ax.stairs(share, edges, color=color, label=FRIENDS[friend], linewidth=1.3)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(10.0 ** np.floor(np.log10(100 / comparison.counts["indexed_both"])), 150)
+    ax.set_xlim(0, edges[-1])
+    ax.set_xlabel("misorientation (°)")
+    ax.set_ylabel(f"points per {bin_deg:g}° (%)")
+    ax.legend(frameon=False, loc="upper right")
+    _open_frame(ax)
+
+
+def confidence_map(
+    ax: "Axes", map: OrientationMap, quantity: str = "score", label: str | None = None
+) -> None:
+    """Draw a quantity of a map with its color bar, gray where not indexed.
+
+    Args:
+        ax: empty axes.
+        map: the orientations.
+        quantity: "score" (of the best orientation), "reliability", or one of the properties.
+        label: of the color bar; the quantity by default.
+    """
+    values = {"score": map.score[..., 0], "reliability": map.reliability, **map.properties}
+    shown = np.where(usable(map), values[quantity], np.nan)
+    low, high = robust_limits(shown)
+    image = draw_map(ax, shown, map.step_nm, cmap=with_gray("cividis"), vmin=low, vmax=high)
+    color_bar(image, ax, label or quantity)
+
+
+def agreement_map(
+    ax: "Axes",
+    comparison: Comparison,
+    step_nm: float,
+    names: tuple[str, str] = ("map", "reference"),
+) -> None:
+    """Draw which points are indexed by both maps, by one, or by neither.
+
+    Args:
+        ax: empty axes.
+        comparison: of the two maps.
+        step_nm: step of the scan.
+        names: what the map and the reference are called.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    mine, theirs = comparison.indexed_map, comparison.indexed_reference
+    kind = np.select([mine & theirs, mine, theirs], [0, 1, 2], 3)
+    colors = list(AGREEMENT.values())
+    draw_map(ax, kind, step_nm, cmap=ListedColormap(colors), vmin=-0.5, vmax=3.5)
+    counts = np.bincount(kind.ravel(), minlength=4)
+    handles = [
+        Patch(facecolor=color, edgecolor="0.5", label=f"{label.format(*names)}: {count:,}")
+        for (label, color), count in zip(AGREEMENT.items(), counts, strict=True)
+    ]
+    ax.legend(
+        handles=handles,
+        title="indexed by",
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.07),
+        ncols=2,
+    )
+
+
+def risk_coverage(ax: "Axes", comparison: Comparison) -> None:
+    """Draw the share of wrong points against the share kept, most confident first.
+
+    Args:
+        ax: empty axes.
+        comparison: of the two maps.
+    """
+    kept = 100 * comparison.risk_coverage["coverage"]
+    top = 1.0
+    for quantity, color, line in (("score", "#0072b2", "o-"), ("reliability", "#d55e00", "s--")):
+        share = 100 * comparison.risk_coverage[quantity]
+        top = max(top, 1.08 * share.max())
+        ax.plot(kept, share, line, color=color, markersize=3, linewidth=1.3, label=quantity)
+    ax.set_xlim(0, 103)
+    ax.set_ylim(0, top)
+    ax.set_xlabel("points kept, most confident first (%)")
+    ax.set_ylabel(f"of these, off by more than {RIGHT_DEG:g}° (%)")
+    ax.legend(frameon=False, title="ranked by")
+    _open_frame(ax)
+
+
+def pattern_pair(
+    figure: "Figure | SubFigure",
+    measured: np.ndarray,
+    simulated: dict[str, np.ndarray],
+    inv_angstrom_per_pixel: float,
+    disk_radius_inv_angstrom: float = 0.0,
+) -> None:
+    """Draw a measured pattern beside simulated ones, each on its own logarithmic scale.
+
+    Args:
+        figure: empty figure or subfigure.
+        measured: pattern in any unit, shape (h, w).
+        simulated: patterns of shape (h, w) under their titles.
+        inv_angstrom_per_pixel: pixel size of all of them.
+        disk_radius_inv_angstrom: the direct beam, which is left out of the scale.
+    """
+    axes = figure.subplots(1, 1 + len(simulated), squeeze=False)[0]
+    panels = {"measured": measured, **simulated}
+    radius_px = disk_radius_inv_angstrom / inv_angstrom_per_pixel
+    for ax, (title, pattern) in zip(axes, panels.items(), strict=True):
+        scaled = log_scaled(pattern, radius_px)
+        ax.imshow(scaled, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+        ax.set_title(title)
+        ax.set_axis_off()
+    length = round_length(0.25 * measured.shape[1] * inv_angstrom_per_pixel)
+    scale_bar(axes[0], length / inv_angstrom_per_pixel, f"{length:g} Å$^{{-1}}$")
+
+
+def log_scaled(
+    pattern: np.ndarray, direct_beam_px: float = 0.0, decades: float = 3.0
+) -> np.ndarray:
+    """Return a pattern on a logarithmic scale from 0 to 1, its brightest pixels saturated.
+
+    The top is what 0.2 % of the pixels outside the direct beam exceed.
+
+    Args:
+        pattern: intensities, the direct beam at [h // 2, w // 2], shape (h, w); NaN and negative
+            values count as 0.
+        direct_beam_px: radius of the direct beam.
+        decades: span of the scale.
+    """
+    pattern = np.nan_to_num(pattern, nan=0.0, posinf=0.0).clip(min=0).astype(np.float64)
+    y, x = (np.arange(n) - n // 2 for n in pattern.shape)
+    outside = np.hypot(y[:, None], x) > direct_beam_px + 1
+    top = np.percentile(pattern[outside], 99.8) or pattern.max() or 1.0
+    return (1 + np.log10(np.maximum(pattern / top, 10.0**-decades)) / decades).clip(0, 1)
+
+
+def _open_frame(ax: "Axes") -> None:
+    ax.spines[["top", "right"]].set_visible(False)

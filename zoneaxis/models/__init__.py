@@ -1,0 +1,1 @@
+"""Networks that index patterns, their labels, training and checkpoints."""

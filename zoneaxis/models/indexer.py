@@ -1,0 +1,263 @@
+"""NetworkIndexer: a network with all that is needed to index a scan with it."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from zoneaxis import __version__
+from zoneaxis.dataset_builder.recipe import Recipe
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
+from zoneaxis.errors import CheckpointError, SettingsError
+from zoneaxis.files import atomic_path
+from zoneaxis.models.labels import OrientationLabels
+from zoneaxis.models.preprocessing import (
+    CartesianInput,
+    PolarInput,
+    preprocessing_from_dict,
+)
+from zoneaxis.scans.indexing import Indexed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 1  # of a checkpoint folder; a newer one is refused
+BATCH = 128  # patterns in one pass; bounds the memory
+N_BEST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkIndexer:
+    """A trained network that speaks the Indexer protocol.
+
+    Attributes:
+        network: patterns, preprocessed -> logits (b, labels.n_classes).
+        labels: what the classes mean, and of which crystal.
+        preprocess: recorded patterns -> network input.
+        recipe: of the data set it was trained on.
+        architecture: the network's name in timm's registry.
+        training: settings and validation figures.
+        min_confidence: patterns with less are marked not indexed.
+    """
+
+    network: "nn.Module"
+    labels: OrientationLabels
+    preprocess: PolarInput | CartesianInput
+    recipe: Recipe
+    architecture: str
+    training: dict[str, Any] = field(default_factory=dict)
+    min_confidence: float = 0.0
+
+    def with_min_confidence(self, min_confidence: float | None) -> "NetworkIndexer":
+        """Return the indexer with another threshold; None keeps its own.
+
+        Raises:
+            SettingsError: not within 0 to 1.
+        """
+        if min_confidence is None:
+            return self
+        if not 0 <= min_confidence <= 1:
+            raise SettingsError(f"min_confidence = {min_confidence}: expected 0 to 1.")
+        return replace(self, min_confidence=min_confidence)
+
+    @property
+    def crystal(self) -> Crystal:
+        """The crystal whose orientations it knows."""
+        return self.labels.crystal
+
+    def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
+        """Return the n best orientations of each pattern.
+
+        The score is the probability of an orientation and its neighbors, the reliability
+        1 - second / first. Vacuum and amorphous material are not indexed.
+
+        Args:
+            patterns: any non-negative intensities, float32, shape (n, h, w).
+            inv_angstrom_per_pixel: size of a pixel.
+        """
+        parts = [
+            self._index_batch(batch, inv_angstrom_per_pixel)
+            for batch in torch.from_numpy(patterns).split(BATCH)
+        ]
+        matrices, mass, other = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        first, second = mass[:, 0], mass[:, 1]
+        return Indexed(
+            euler_deg=reduce_euler(euler_from_matrices(matrices), self.crystal),
+            score=mass,
+            reliability=1 - second / np.maximum(first, 1e-12),
+            indexed=(other.sum(axis=1) < 0.5) & (first >= self.min_confidence),
+            properties={"vacuum": other[:, 0], "amorphous": other[:, 1]},
+        )
+
+    @torch.inference_mode()
+    def _index_batch(
+        self, patterns: torch.Tensor, inv_angstrom_per_pixel: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self.network.eval()
+        logits = self.network(self.preprocess(patterns.float(), inv_angstrom_per_pixel))
+        return self.labels.n_best(logits, N_BEST)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write model.safetensors, labels.safetensors and config.json into a folder.
+
+        timm loads the network from it as well: `create_model("local-dir:FOLDER", pretrained=True)`.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        with atomic_path(folder / "labels.safetensors") as path:
+            save_file({"directions_deg": torch.from_numpy(self.labels.directions_deg)}, path)
+        with atomic_path(folder / "model.safetensors") as path:
+            weights = self.network.state_dict()
+            save_file({key: value.contiguous() for key, value in weights.items()}, path)
+        with atomic_path(folder / "config.json") as path:
+            path.write_text(json.dumps(self._config(), indent=2))
+        return folder
+
+    def _config(self) -> dict[str, Any]:
+        channels, height, width = self.preprocess.input_size
+        return {
+            "architecture": self.architecture,
+            "num_classes": self.labels.n_classes,
+            "num_features": self.network.num_features,
+            "model_args": _model_args(self.architecture, self.labels),
+            "pretrained_cfg": {
+                "input_size": [channels, height, width],
+                "num_classes": self.labels.n_classes,
+                "license": "gpl-3.0",
+            },
+            "zoneaxis": {
+                "format": FORMAT,
+                "version": __version__,
+                "crystal": self.crystal.to_dict(),
+                "bins": self.labels.bins,
+                "preprocessing": asdict(self.preprocess),
+                "recipe": json.loads(self.recipe.to_json()),
+                "recipe_id": self.recipe.id,
+                "min_confidence": self.min_confidence,
+                "training": self.training,
+            },
+        }
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "NetworkIndexer":
+        """Load what `save_pretrained` wrote; every weight must be there and fit.
+
+        Raises:
+            CheckpointError: no config, no safetensors weights (a pickle is never opened), a key
+                missing or too many, or a newer format.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        try:
+            ours = config["zoneaxis"]
+            labels = OrientationLabels(
+                Crystal.from_dict(ours["crystal"]),
+                _read_tensors(folder / "labels.safetensors")["directions_deg"].numpy(),
+                int(ours["bins"]),
+            )
+            recipe = Recipe.from_json(json.dumps(ours["recipe"]))
+            network = _create_network(
+                config["architecture"], config["num_classes"], config["model_args"]
+            )
+            network.load_state_dict(_read_tensors(folder / "model.safetensors"), strict=True)
+            preprocess = preprocessing_from_dict(ours["preprocessing"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{folder} does not fit together: {error}.") from error
+        return cls(
+            network.eval(),
+            labels,
+            preprocess,
+            recipe,
+            config["architecture"],
+            ours["training"],
+            ours["min_confidence"],
+        )
+
+
+def create_indexer(model: str, labels: OrientationLabels, recipe: Recipe) -> NetworkIndexer:
+    """Return an untrained network from timm's registry with labels and preprocessing.
+
+    Args:
+        model: name of a network; any of timm's takes the pattern as a one-channel image.
+        labels: decide the number of classes.
+        recipe: of the data to train on; its optics decide where the direct beam ends.
+
+    Raises:
+        SettingsError: no such network.
+    """
+    network = _create_network(model, labels.n_classes, _model_args(model, labels))
+    _, height, width = network.default_cfg["input_size"]
+    if _is_polar(model):
+        disk = recipe.mean_optics.disk_radius_inv_angstrom
+        preprocess = PolarInput(
+            inner_inv_angstrom=disk + 3 * PolarInput.blur_inv_angstrom,
+            outer_inv_angstrom=0.95 * recipe.frame_inv_angstrom,
+            n_radii=height,
+            n_angles=width,
+            disk_radius_inv_angstrom=disk,
+        )
+    else:
+        preprocess = CartesianInput(height, 0.95 * recipe.frame_inv_angstrom)
+    return NetworkIndexer(network, labels, preprocess, recipe, model)
+
+
+def _create_network(model: str, num_classes: int, arguments: dict[str, Any]) -> "nn.Module":
+    import timm
+
+    import zoneaxis.models.cnn
+    import zoneaxis.models.polar  # noqa: F401 - importing them registers their networks
+
+    if not timm.is_model(model):
+        known = ", ".join(timm.list_models("*zoneaxis*"))
+        raise SettingsError(f"No network {model!r}: choose one of {known}, or any of timm's.")
+    return timm.create_model(model, num_classes=num_classes, **arguments)
+
+
+def _is_polar(model: str) -> bool:
+    return "zoneaxis_polar" in model
+
+
+def _model_args(model: str, labels: OrientationLabels) -> dict[str, Any]:
+    return {"bins": labels.bins} if _is_polar(model) else {"in_chans": 1}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json, or say what is wrong with the folder."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no config.json: name a folder that `train` wrote.")
+    try:
+        config = json.loads(path.read_text())
+        version = config["zoneaxis"]["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is not the config of a zoneaxis model: {error!r}."
+        ) from error
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{folder} has format {version}, newer than {FORMAT}: update zoneaxis."
+        )
+    return config
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file; nothing is ever unpickled."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        pickles = [p.name for p in path.parent.iterdir() if p.suffix in (".bin", ".pt", ".pth")]
+        hint = f" Pickled weights ({', '.join(pickles)}) are not opened." if pickles else ""
+        raise CheckpointError(f"{path} is missing.{hint} Save the model again as safetensors.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}.") from error

@@ -1,0 +1,205 @@
+"""A network for polar patterns, equivariant under in-plane rotation.
+
+In polar coordinates an in-plane rotation of the crystal is a shift along the angle. Every layer is
+a circular convolution over the angle, so the answer for (direction, in-plane bin) shifts with the
+pattern: each in-plane angle teaches all the others. A layer that mixes all angles is one complex
+matrix product per angular frequency, as in template matching by FFT; the last layer starts as
+just that, with kinematic templates of each direction as its filters (`set_templates`), and the
+deep branch beside it learns what a correlation cannot tell.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+default_cfgs = generate_default_cfgs(
+    {
+        "zoneaxis_polar_small.untrained": {"input_size": (1, 48, 144), "license": "gpl-3.0"},
+        "test_zoneaxis_polar.untrained": {"input_size": (1, 16, 144), "license": "gpl-3.0"},
+    }
+)
+
+MATCHED_SCALE = 40.0  # logits of a perfect correlation; the likelihood of kinematic templates peaks here
+
+
+class SpectralConv(nn.Module):
+    """Circular convolution over all angles, as one matrix product per angular frequency.
+
+    Args:
+        in_chans: channels in.
+        out_chans: channels out.
+        bins: angles out; frequencies beyond bins // 2 are left out.
+    """
+
+    def __init__(self, in_chans: int, out_chans: int, bins: int) -> None:
+        super().__init__()
+        self.bins = bins
+        # Complex numbers as pairs: optimizers, half precision and safetensors know only real ones.
+        shape = (bins // 2 + 1, in_chans, out_chans, 2)
+        self.weight = nn.Parameter(torch.randn(shape) / in_chans**0.5)
+        self.bias = nn.Parameter(torch.zeros(out_chans, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, out_chans, bins) of (b, in_chans, angles)."""
+        spectrum = torch.fft.rfft(x, dim=-1, norm="ortho")[..., : len(self.weight)]
+        product = torch.bmm(spectrum.permute(2, 0, 1), torch.view_as_complex(self.weight))
+        return torch.fft.irfft(product.permute(1, 2, 0), self.bins, norm="ortho") + self.bias
+
+
+class PolarBlock(nn.Module):
+    """Mixes all angles, then the channels of each angle; adds to its input."""
+
+    def __init__(self, width: int, bins: int) -> None:
+        super().__init__()
+        self.mix = SpectralConv(width, width, bins)
+        self.norm = nn.BatchNorm1d(width)
+        self.expand = nn.Conv1d(width, 2 * width, 1)
+        self.reduce = nn.Conv1d(2 * width, width, 1)
+        nn.init.zeros_(self.reduce.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, width, bins) of (b, width, bins)."""
+        return x + self.reduce(F.gelu(self.expand(self.norm(self.mix(x)))))
+
+
+class PolarNet(nn.Module):
+    """Scores every beam direction at every in-plane angle.
+
+    Args:
+        width: channels of the deep branch.
+        depth: its blocks.
+        bins: in-plane classes; the angles of the input are a multiple of it.
+        img_size: radii and angles of the input.
+        in_chans: channels of the input.
+        num_classes: directions * bins + 2, the last two for vacuum and amorphous material.
+    """
+
+    input_kind = "polar"
+
+    def __init__(
+        self,
+        width: int = 128,
+        depth: int = 2,
+        bins: int = 72,
+        img_size: tuple[int, int] = (48, 144),
+        in_chans: int = 1,
+        num_classes: int = 722,
+        global_pool: str = "",
+    ) -> None:
+        super().__init__()
+        self.width, self.bins = width, bins
+        self.global_pool = global_pool
+        self.matched_chans = in_chans * img_size[0]
+        self.num_features = self.head_hidden_size = width + self.matched_chans
+        if img_size[1] % bins:
+            raise ValueError(f"{bins} bins do not divide the {img_size[1]} angles of the input")
+        self.stride = img_size[1] // bins
+        # The outer reflections tell orientations apart best, and are the faintest.
+        weight = torch.linspace(0.1, 1.0, img_size[0]).repeat(in_chans)
+        self.register_buffer("radial_weight", weight[:, None], persistent=False)
+        self.norm = nn.BatchNorm2d(in_chans)
+        self.stem = nn.Conv1d(self.matched_chans, width, 9, stride=self.stride)
+        self.stem_norm = nn.BatchNorm1d(width)
+        self.blocks = nn.Sequential(*(PolarBlock(width, bins) for _ in range(depth)))
+        self.head_norm = nn.BatchNorm1d(width)
+        self.reset_classifier(num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last layers."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the last layers by new ones of `num_classes`, or by none for 0.
+
+        Raises:
+            ValueError: num_classes is not directions * bins + 2.
+        """
+        if num_classes and (num_classes <= 2 or (num_classes - 2) % self.bins):
+            raise ValueError(f"num_classes = {num_classes}: expected directions * {self.bins} + 2")
+        self.num_classes = num_classes
+        directions = (num_classes - 2) // self.bins
+        self.head = (
+            PolarHead(self.width, self.matched_chans, directions, self.bins)
+            if num_classes
+            else nn.Flatten()
+        )
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return deep features and the input beside them, (b, num_features, bins).
+
+        Args:
+            x: polar patterns, shape (b, in_chans, radii, angles).
+        """
+        deep = self.norm(x).flatten(1, 2)
+        deep = self.stem(F.pad(deep, (4, 4), mode="circular"))
+        deep = self.blocks(F.gelu(self.stem_norm(deep)))
+        return torch.cat([F.gelu(self.head_norm(deep)), self.normalized(x)], dim=1)
+
+    def normalized(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the input as what templates are correlated with, (b, matched_chans, bins).
+
+        Each ring has mean 0, so that missing reflections count as much as extra ones; the whole
+        has norm 1; only angular frequencies that the bins can hold are left.
+        """
+        spectrum = torch.fft.rfft(self.radial_weight * x.flatten(1, 2))[..., : self.bins // 2 + 1]
+        spectrum[..., 0] = 0
+        rings = torch.fft.irfft(spectrum, self.bins)
+        return rings / rings.flatten(1).norm(dim=1).clamp(min=1e-6)[:, None, None]
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Return logits (b, num_classes), or with `pre_logits` the pooled features."""
+        return x.mean(dim=-1) if pre_logits else self.head(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (b, num_classes) of polar patterns (b, in_chans, radii, angles)."""
+        return self.forward_head(self.forward_features(x))
+
+    @torch.no_grad()
+    def set_templates(self, templates: torch.Tensor) -> None:
+        """Make the last layer correlate with templates; training goes on from there.
+
+        Args:
+            templates: inputs of each direction at phi1 = 0, shape
+                (directions, in_chans, radii, angles).
+        """
+        filters = torch.fft.rfft(self.normalized(templates)).conj().permute(2, 1, 0)
+        self.head.matched.weight.copy_(torch.view_as_real(filters.resolve_conj().contiguous()))
+
+
+class PolarHead(nn.Module):
+    """Logits from deep features and from correlation of the input with learned templates."""
+
+    def __init__(self, width: int, matched_chans: int, directions: int, bins: int) -> None:
+        super().__init__()
+        self.split = (width, matched_chans)
+        self.matched = SpectralConv(matched_chans, directions, bins)
+        self.scale = nn.Parameter(torch.tensor(MATCHED_SCALE))
+        self.deep = nn.Conv1d(width, directions, 1)
+        self.other = nn.Linear(width, 2)
+        nn.init.zeros_(self.deep.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (b, directions * bins + 2) of features (b, width + matched_chans, bins)."""
+        deep, matched = x.split(self.split, dim=1)
+        scores = self.deep(deep) + self.scale * self.matched(matched)
+        return torch.cat([scores.flatten(1), self.other(deep.mean(dim=-1))], dim=1)
+
+
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> PolarNet:
+    return build_model_with_cfg(PolarNet, variant, pretrained, **kwargs)
+
+
+@register_model
+def zoneaxis_polar_small(pretrained: bool = False, **kwargs: Any) -> PolarNet:
+    """128 channels and two blocks beside the templates."""
+    return _create("zoneaxis_polar_small", pretrained, **kwargs)
+
+
+@register_model
+def test_zoneaxis_polar(pretrained: bool = False, **kwargs: Any) -> PolarNet:
+    """A tiny variant for tests, for input 1 x 16 x 144."""
+    settings = {"width": 16, "depth": 1, "img_size": (16, 144)}
+    return _create("test_zoneaxis_polar", pretrained, **{**settings, **kwargs})

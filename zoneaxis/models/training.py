@@ -1,0 +1,211 @@
+"""Training a network on a data set folder: stream, augment, fit, save."""
+
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from zoneaxis.dataset_builder.load import PatternDataset, open_dataset
+from zoneaxis.dataset_builder.transforms import Augmentation, Batch
+from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
+from zoneaxis.errors import SettingsError
+from zoneaxis.models.indexer import NetworkIndexer, create_indexer
+from zoneaxis.models.labels import CRYSTAL, OrientationLabels
+from zoneaxis.models.preprocessing import PolarInput
+from zoneaxis.models.templates import kinematic_templates
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Attributes:
+        model: name in timm's registry.
+        images: augmented patterns seen in all; rounded to whole batches.
+        batch_size: patterns a step.
+        learning_rate: peak of a cosine with a short warm-up.
+        weight_decay: of AdamW.
+        label_step_deg: spacing of the direction classes.
+        label_bins: in-plane classes over 360 degrees.
+        label_sigma_deg: width of the soft labels.
+        seed: of initialization, order and augmentation.
+    """
+
+    model: str = "zoneaxis_polar_small"
+    images: int = 40_000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    label_step_deg: float = 3.0
+    label_bins: int = 72
+    label_sigma_deg: float = 1.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch_size", "learning_rate", "label_bins", "label_sigma_deg"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingsError(f"{name} = {getattr(self, name)}: expected more than 0.")
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return max(1, self.images // self.batch_size)
+
+
+def train(
+    data: str | Path,
+    settings: TrainingSettings,
+    augmentation: Augmentation | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> NetworkIndexer:
+    """Train a network and return it as an indexer, with its validation figures.
+
+    Args:
+        data: folder that `build` made.
+        settings: network, length and labels.
+        augmentation: what specimen and camera add; the paper's five and more by default.
+        progress: called after each step with (patterns seen, loss of the step).
+
+    Raises:
+        DatasetError: not a data set folder.
+        SettingsError: no such network.
+    """
+    dataset = open_dataset(data)
+    augmentation = augmentation or Augmentation()
+    torch.manual_seed(settings.seed)
+    labels = OrientationLabels.equispaced(
+        dataset.crystal, settings.label_step_deg, settings.label_bins
+    )
+    indexer = create_indexer(settings.model, labels, dataset.recipe)
+    if isinstance(indexer.preprocess, PolarInput):
+        optics = dataset.recipe.mean_optics
+        templates = kinematic_templates(labels, indexer.preprocess, optics)
+        indexer.network.set_templates(templates)
+    average = fit(indexer, dataset, settings, augmentation, progress)
+    trained = replace(indexer, network=average)
+    metrics = validate(trained, dataset, augmentation, settings)
+    return replace(trained, training={**asdict(settings), **metrics})
+
+
+def fit(
+    indexer: NetworkIndexer,
+    dataset: PatternDataset,
+    settings: TrainingSettings,
+    augmentation: Augmentation,
+    progress: Callable[[int, float], None] | None,
+) -> "nn.Module":
+    """Fit the indexer's network in place; return the moving average of its weights."""
+    network = indexer.network.train()
+    average = deepcopy(network).eval()
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(settings.steps))
+    batches = stream(dataset, "train", augmentation, settings.batch_size, settings.seed)
+    for step in range(settings.steps):
+        loss = batch_loss(indexer, network, next(batches), settings)
+        if not torch.isfinite(loss):
+            raise SettingsError(
+                f"The loss is {loss.item()} at step {step}: lower the learning rate."
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        _average(average, network, keep=min(0.99, 1 - 1 / (1 + step / 5)))
+        if progress:
+            progress((step + 1) * settings.batch_size, loss.item())
+    return average
+
+
+def batch_loss(
+    indexer: NetworkIndexer, network: "nn.Module", batch: Batch, settings: TrainingSettings
+) -> torch.Tensor:
+    """Return the cross entropy between the network's classes and the soft labels."""
+    labels = indexer.labels
+    classes, weights = labels.soft_targets(batch.matrices, settings.label_sigma_deg)
+    other = batch.kind != CRYSTAL
+    classes[other] = (labels.n_orientations - 1 + batch.kind[other])[:, None]
+    logits = network(indexer.preprocess(batch.patterns, indexer.recipe.inv_angstrom_per_pixel))
+    return (logits.logsumexp(dim=1) - (logits.gather(1, classes) * weights).sum(dim=1)).mean()
+
+
+def stream(
+    dataset: PatternDataset,
+    split: str,
+    augmentation: Augmentation,
+    batch_size: int,
+    seed: int,
+) -> Iterator[Batch]:
+    """Yield augmented batches for ever, each epoch in a new order."""
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    order = np.empty(0, dtype=int)
+    while True:
+        while len(order) < batch_size:
+            order = np.concatenate([order, rng.permutation(dataset.rows(split))])
+        rows, order = order[:batch_size], order[batch_size:]
+        patterns, euler = dataset.batch(split, rows)
+        yield augmentation(
+            patterns, euler, dataset.recipe.inv_angstrom_per_pixel, dataset.crystal, generator
+        )
+
+
+def validate(
+    indexer: NetworkIndexer,
+    dataset: PatternDataset,
+    augmentation: Augmentation,
+    settings: TrainingSettings,
+    batches: int = 8,
+) -> dict[str, Any]:
+    """Return figures on augmented patterns of directions that training never saw."""
+    if not dataset.rows("validation"):
+        return {}
+    source = stream(dataset, "validation", augmentation, settings.batch_size, settings.seed + 1)
+    angles, kinds = [], []
+    for _ in range(batches):
+        batch = next(source)
+        result = indexer.index(batch.patterns.numpy(), dataset.recipe.inv_angstrom_per_pixel)
+        crystal = (batch.kind == CRYSTAL).numpy()
+        kinds.append(result.indexed == crystal)
+        angles.append(
+            misorientation_deg(
+                matrices_from_euler(result.euler_deg[crystal, 0]),
+                batch.matrices.numpy()[crystal],
+                dataset.crystal.proper_operators,
+            )
+        )
+    angle = np.concatenate(angles)
+    return {
+        "validation_median_deg": float(np.median(angle)),
+        "validation_within_2_deg": float((angle < 2).mean()),
+        "validation_within_5_deg": float((angle < 5).mean()),
+        "validation_kind_accuracy": float(np.concatenate(kinds).mean()),
+        "validation_patterns": batches * settings.batch_size,
+    }
+
+
+def _warm_cosine(steps: int) -> Callable[[int], float]:
+    warm = max(1, min(100, steps // 10))
+    return lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+@torch.no_grad()
+def _average(average: "nn.Module", network: "nn.Module", keep: float) -> None:
+    """Move the averaged weights toward the current ones; counters are copied."""
+    for slow, fast in zip(
+        average.state_dict().values(), network.state_dict().values(), strict=True
+    ):
+        if slow.dtype.is_floating_point:
+            slow.lerp_(fast, 1 - keep)
+        else:
+            slow.copy_(fast)

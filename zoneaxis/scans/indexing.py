@@ -1,0 +1,167 @@
+"""The Indexer protocol (patterns -> n best orientations with scores) and the loop over a scan."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.errors import ScanError
+from zoneaxis.scans.orientation_map import OrientationMap
+from zoneaxis.scans.scan import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Indexed:
+    """Orientations of n patterns, the k best of each, best first.
+
+    Attributes:
+        euler_deg: Bunge angles, float64, shape (n, k, 3).
+        score: confidence or correlation index, 0..1, float32, shape (n, k).
+        reliability: how far the best stands out from its rivals, 0..1, float32, shape (n,).
+        indexed: False where the pattern has no orientation, shape (n,).
+        properties: further values per pattern, e.g. thickness_nm, each of shape (n,).
+    """
+
+    euler_deg: np.ndarray
+    score: np.ndarray
+    reliability: np.ndarray
+    indexed: np.ndarray
+    properties: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Indexer(Protocol):
+    """Whatever finds orientations: a network, template matching."""
+
+    crystal: Crystal
+
+    def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
+        """Index patterns without changing them.
+
+        Args:
+            patterns: counts, float32, shape (n, height, width).
+            inv_angstrom_per_pixel: size of a pattern pixel in 1/Angstrom.
+        """
+        ...
+
+
+def index_scan(
+    indexer: Indexer,
+    scan: Scan,
+    *,
+    batch_size: int = 256,
+    progress: Callable[[int], None] | None = None,
+) -> OrientationMap:
+    """Index every pattern of a scan, with one block of the file in memory at a time.
+
+    A pattern with NaN, inf or negative counts, or without any, is marked not indexed.
+
+    Args:
+        indexer: finds the orientations.
+        scan: where the patterns come from.
+        batch_size: most patterns given to the indexer at once.
+        progress: called with the number of patterns done since the last call.
+
+    Raises:
+        ScanError: the pixel size is unknown, the file cannot be read to its end, or none of its
+            patterns is usable.
+    """
+    if scan.inv_angstrom_per_pixel is None:
+        raise ScanError(
+            f"{scan.path} does not say how large a pattern pixel is: give it in 1/Angstrom "
+            "with --inv-angstrom-per-pixel."
+        )
+    rows, cols = scan.shape
+    points = np.arange(rows * cols).reshape(rows, cols)
+    collected = None
+    for row, col in _blocks(scan, batch_size):
+        where = points[row, col].ravel()
+        patterns = scan.read(row, col)
+        patterns = patterns.reshape(-1, *patterns.shape[2:])
+        for start in range(0, len(where), batch_size):
+            with np.errstate(over="ignore"):  # beyond float32 is inf, and inf is refused below
+                batch = patterns[start : start + batch_size].astype(np.float32)
+            good = usable(batch)
+            if good.any():
+                chosen = batch if good.all() else batch[good]
+                found = indexer.index(chosen, scan.inv_angstrom_per_pixel)
+                collected = collected or _empty(found, rows * cols)
+                _store(collected, where[start : start + batch_size][good], found)
+            if progress is not None:
+                progress(len(batch))
+    if collected is None:
+        raise ScanError(
+            f"{scan.path} has no usable pattern: each is empty, or holds NaN, inf or negative "
+            "counts. If a dark reference was subtracted, clip the counts at 0."
+        )
+    return _as_map(collected, indexer.crystal, scan)
+
+
+def usable(patterns: np.ndarray) -> np.ndarray:
+    """Return which patterns can be indexed: finite, not negative, not all zero.
+
+    Args:
+        patterns: counts, shape (n, height, width).
+
+    Returns:
+        bool, shape (n,).
+    """
+    # A comparison with NaN is False, so min and max alone tell every bad case.
+    low, high = patterns.min(axis=(1, 2)), patterns.max(axis=(1, 2))
+    return (low >= 0) & (high > 0) & (high < np.inf)
+
+
+def _blocks(scan: Scan, batch_size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield regions made of whole chunks, so that no chunk is read and unpacked twice.
+
+    A region grows to about a batch: full rows of chunks where they are small, else chunks of one
+    row of chunks.
+    """
+    row_chunks, col_chunks = scan.patterns.chunks[:2]
+    cols = scan.shape[1]
+    for row in _grouped(row_chunks, max(1, batch_size // cols)):
+        for col in _grouped(col_chunks, max(1, batch_size // (row.stop - row.start))):
+            yield row, col
+
+
+def _grouped(chunks: tuple[int, ...], most: int) -> Iterator[slice]:
+    """Yield slices over runs of chunks, each of at most `most` elements or a single chunk."""
+    start = stop = 0
+    for chunk in chunks:
+        if stop > start and stop + chunk - start > most:
+            yield slice(start, stop)
+            start = stop
+        stop += chunk
+    yield slice(start, stop)
+
+
+def _empty(like: Indexed, n: int) -> Indexed:
+    n_best = like.score.shape[1]
+    return Indexed(
+        euler_deg=np.zeros((n, n_best, 3)),
+        score=np.zeros((n, n_best), np.float32),
+        reliability=np.zeros(n, np.float32),
+        indexed=np.zeros(n, bool),
+        properties={name: np.full(n, np.nan, np.float32) for name in like.properties},
+    )
+
+
+def _store(collected: Indexed, where: np.ndarray, found: Indexed) -> None:
+    for name in ("euler_deg", "score", "reliability", "indexed"):
+        getattr(collected, name)[where] = getattr(found, name)
+    for name, values in found.properties.items():
+        collected.properties[name][where] = values
+
+
+def _as_map(collected: Indexed, crystal: Crystal, scan: Scan) -> OrientationMap:
+    n_best = collected.score.shape[1]
+    return OrientationMap(
+        crystal=crystal,
+        euler_deg=collected.euler_deg.reshape(*scan.shape, n_best, 3),
+        score=collected.score.reshape(*scan.shape, n_best),
+        reliability=collected.reliability.reshape(scan.shape),
+        indexed=collected.indexed.reshape(scan.shape),
+        step_nm=scan.step_nm,
+        properties={name: v.reshape(scan.shape) for name, v in collected.properties.items()},
+    )
