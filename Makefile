@@ -15,16 +15,16 @@ help:  ## list the targets
 	@echo "Python 3.11 or 3.12 is found by itself; choose one with PYTHON=/path/to/python."
 	@echo "The environment is $(VENV); remove that folder to set it up anew."
 
-demo: $(INSTALLED)  ## the whole path on a synthetic specimen, into demo/ (about 10 minutes)
+demo: $(INSTALLED)  ## the whole path on a synthetic specimen, into demo/ (5 to 10 minutes)
 	rm -rf demo
 	$(BIN)/zoneaxis phantom --out demo/scan.hspy
 	$(BIN)/zoneaxis build --preset demo --out demo/dataset
-	$(BIN)/zoneaxis train --data demo/dataset --out demo/model --preset demo
+	$(BIN)/zoneaxis train --data demo/dataset --out demo/model
 	$(BIN)/zoneaxis index demo/scan.hspy --model demo/model --out demo/network.h5
-	$(BIN)/zoneaxis match demo/scan.hspy --crystal LiNiO2 --out demo/template.h5
-	$(BIN)/zoneaxis compare demo/network.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/network.html
-	$(BIN)/zoneaxis compare demo/template.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/template.html
-	@echo "Reports: demo/network.html (network) and demo/template.html (template matching)"
+	$(BIN)/zoneaxis match demo/scan.hspy --crystal LiNiO2 --out demo/matched.h5
+	$(BIN)/zoneaxis compare demo/matched.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/matched.html --json demo/matched.json
+	$(BIN)/zoneaxis compare demo/network.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/network.html --json demo/network.json
+	@echo "Reports to look at: demo/network.html (the network) and demo/matched.html (template matching)"
 
 test: lint  ## lint, then all tests
 	$(BIN)/python -m pytest

@@ -20,16 +20,18 @@ from scipy.ndimage import affine_transform
 from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler, pseudo_symmetric_deg
-from zoneaxis.evaluation.template_matching import TemplateIndexer
+from zoneaxis.evaluation.template_matching import TemplateIndexer, camera_scales
 from zoneaxis.scans.indexing import Indexer
 
 K_MAX = 1.8
-CAMERA_SCALES = (0.91, 0.94, 0.97, 1.0, 1.03, 1.06, 1.09)
 LIMITS_DEG = (1, 2, 5, 10)
 
 
 def main() -> None:
     arguments = parse()
+    if not arguments.data.is_dir():
+        print(f"{arguments.data} is absent: name the folder of the multislice patterns by --data.")
+        return
     crystal = load_crystal("LiNiO2")
     rows = []
     for name in ("plain", "precession"):
@@ -64,7 +66,7 @@ def indexers(crystal, precession_deg: float, model: Path | None) -> dict[str, In
     optics = Optics(precession_deg=precession_deg, k_max_inv_angstrom=K_MAX)
     found = {
         "templates": TemplateIndexer(crystal, optics),
-        "templates, 7 scales": TemplateIndexer(crystal, optics, camera_scales=CAMERA_SCALES),
+        "templates, 7 scales": TemplateIndexer(crystal, optics, camera_scales=camera_scales(0.1)),
     }
     if model is not None:
         from zoneaxis.models.indexer import NetworkIndexer

@@ -29,5 +29,9 @@ class CheckpointError(ZoneAxisError):
     """A checkpoint without config or safetensors weights, or of another format or crystal."""
 
 
+class TrainingError(ZoneAxisError):
+    """Training that came to nothing: the loss is no longer a number."""
+
+
 class OutputError(ZoneAxisError):
     """A file or folder that cannot be written."""

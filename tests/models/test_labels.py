@@ -179,3 +179,15 @@ def test_vacuum_and_amorphous(labels):
     _, mass, other = labels.n_best(logits)
     torch.testing.assert_close(other, torch.eye(2), atol=1e-4, rtol=0)
     assert mass.max() < 1e-4
+
+
+def test_many_likely_classes_outweigh_the_likeliest(labels, nickelate):
+    """The best orientation is that of the greatest probability, not of the highest peak."""
+    logits = torch.full((1, labels.n_classes), -30.0)
+    peak, broad = 72 * 100 + 10, torch.arange(72 * 300 + 30, 72 * 300 + 32)
+    logits[0, peak], logits[0, broad] = np.log(0.4), np.log(0.3)
+    matrices, mass, _ = labels.n_best(logits, n_best=2)
+    torch.testing.assert_close(mass, torch.tensor([[0.6, 0.4]]), atol=1e-3, rtol=0)
+    expected = labels.class_matrices(torch.tensor([int(broad[0]), peak])).numpy()
+    angle = misorientation_deg(matrices[0].numpy(), expected, nickelate.proper_operators)
+    assert angle.max() < 3

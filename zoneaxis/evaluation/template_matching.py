@@ -71,7 +71,7 @@ class TemplateIndexer:
         *,
         step_deg: float = 2.0,
         n_best: int = 3,
-        min_q: float = 0.15,
+        min_q: float = 0.2,
         distinct_deg: float = 5.0,
         camera_scales: Sequence[float] = (1.0,),
     ) -> None:

@@ -42,7 +42,7 @@ class PatternCNN(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.global_pool = global_pool
-        self.num_features = self.head_hidden_size = hidden
+        self.num_features, self.head_hidden_size = widths[-1], hidden
         channels = (in_chans, *widths)
         self.blocks = nn.Sequential(
             *(
@@ -73,7 +73,7 @@ class PatternCNN(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the last layer by a new one of `num_classes`."""
         self.num_classes = num_classes
-        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.head = nn.Linear(self.head_hidden_size, num_classes) if num_classes else nn.Identity()
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """Return feature maps (b, widths[-1], h, w) of patterns (b, in_chans, size, size)."""

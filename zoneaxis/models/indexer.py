@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from zoneaxis import __version__
+from zoneaxis.cards import ModelFacts
 from zoneaxis.dataset_builder.recipe import Recipe
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
-from zoneaxis.errors import CheckpointError, SettingsError
+from zoneaxis.errors import CheckpointError, SettingsError, ZoneAxisError
 from zoneaxis.files import atomic_path
+from zoneaxis.models.card import model_facts, write_card
+from zoneaxis.models.checkpoint import FORMAT, read_config, read_tensors
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.preprocessing import (
     CartesianInput,
@@ -25,8 +28,7 @@ from zoneaxis.scans.indexing import Indexed
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1  # of a checkpoint folder; a newer one is refused
-BATCH = 128  # patterns in one pass; bounds the memory
+BATCH = 32  # patterns in one pass: their 155,000 scores each then stay in the cache
 N_BEST = 5
 
 
@@ -76,35 +78,46 @@ class NetworkIndexer:
         1 - second / first. Vacuum and amorphous material are not indexed.
 
         Args:
-            patterns: any non-negative intensities, float32, shape (n, h, w).
+            patterns: any non-negative intensities, shape (n, h, w).
             inv_angstrom_per_pixel: size of a pixel.
         """
         parts = [
-            self._index_batch(batch, inv_angstrom_per_pixel)
-            for batch in torch.from_numpy(patterns).split(BATCH)
+            self._index_batch(patterns[start : start + BATCH], inv_angstrom_per_pixel)
+            for start in range(0, max(len(patterns), 1), BATCH)
         ]
         matrices, mass, other = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
         first, second = mass[:, 0], mass[:, 1]
         return Indexed(
             euler_deg=reduce_euler(euler_from_matrices(matrices), self.crystal),
             score=mass,
-            reliability=1 - second / np.maximum(first, 1e-12),
+            reliability=1 - second / np.maximum(first, 1e-30),
             indexed=(other.sum(axis=1) < 0.5) & (first >= self.min_confidence),
             properties={"vacuum": other[:, 0], "amorphous": other[:, 1]},
         )
 
-    @torch.inference_mode()
     def _index_batch(
-        self, patterns: torch.Tensor, inv_angstrom_per_pixel: float
+        self, patterns: np.ndarray, inv_angstrom_per_pixel: float
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        copied = torch.from_numpy(np.array(patterns, dtype=np.float32))
+        return self.labels.n_best(self._logits(copied, inv_angstrom_per_pixel), N_BEST)
+
+    @torch.inference_mode()
+    def _logits(self, patterns: torch.Tensor, inv_angstrom_per_pixel: float) -> torch.Tensor:
         self.network.eval()
-        logits = self.network(self.preprocess(patterns.float(), inv_angstrom_per_pixel))
-        return self.labels.n_best(logits, N_BEST)
+        logits = self.network(self.preprocess(patterns, inv_angstrom_per_pixel))
+        if logits.shape[1:] != (self.labels.n_classes,):
+            raise ValueError(
+                f"the network has {tuple(logits.shape[1:])} outputs for {self.labels.n_classes} "
+                "classes."
+            )
+        return logits
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write model.safetensors, labels.safetensors and config.json into a folder.
 
         timm loads the network from it as well: `create_model("local-dir:FOLDER", pretrained=True)`.
+        README.md, the model card, is written where there is none; one that is there is kept, with
+        a warning if it differs.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -118,8 +131,20 @@ class NetworkIndexer:
             weights = self.network.state_dict()
             save_file({key: value.contiguous() for key, value in weights.items()}, path)
         with atomic_path(folder / "config.json") as path:
-            path.write_text(json.dumps(self._config(), indent=2))
+            path.write_text(json.dumps(self._config(), indent=2), encoding="utf-8")
+        write_card(folder, self._facts())
         return folder
+
+    def _facts(self) -> ModelFacts:
+        return model_facts(
+            architecture=self.architecture,
+            parameters=sum(weight.numel() for weight in self.network.parameters()),
+            labels=self.labels,
+            preprocess=self.preprocess,
+            recipe=self.recipe,
+            training=self.training,
+            min_confidence=self.min_confidence,
+        )
 
     def _config(self) -> dict[str, Any]:
         channels, height, width = self.preprocess.input_size
@@ -130,6 +155,7 @@ class NetworkIndexer:
             "model_args": _model_args(self.architecture, self.labels),
             "pretrained_cfg": {
                 "input_size": [channels, height, width],
+                "fixed_input_size": bool(self.network.default_cfg.get("fixed_input_size")),
                 "num_classes": self.labels.n_classes,
                 "license": "gpl-3.0",
             },
@@ -155,31 +181,36 @@ class NetworkIndexer:
                 missing or too many, or a newer format.
         """
         folder = Path(folder)
-        config = _read_config(folder)
+        config = read_config(folder)
         try:
-            ours = config["zoneaxis"]
-            labels = OrientationLabels(
-                Crystal.from_dict(ours["crystal"]),
-                _read_tensors(folder / "labels.safetensors")["directions_deg"].numpy(),
-                int(ours["bins"]),
-            )
-            recipe = Recipe.from_json(json.dumps(ours["recipe"]))
-            network = _create_network(
-                config["architecture"], config["num_classes"], config["model_args"]
-            )
-            network.load_state_dict(_read_tensors(folder / "model.safetensors"), strict=True)
-            preprocess = preprocessing_from_dict(ours["preprocessing"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder} does not fit together: {error}.") from error
-        return cls(
-            network.eval(),
-            labels,
-            preprocess,
-            recipe,
-            config["architecture"],
-            ours["training"],
-            ours["min_confidence"],
+            return cls._from_config(config, folder)
+        except CheckpointError:
+            raise
+        except KeyError as error:
+            raise CheckpointError(f"{folder} lacks {error}: save the model again.") from error
+        except (TypeError, ValueError, AttributeError, RuntimeError, ZoneAxisError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{folder} does not fit together: {reason} Get or save the model again."
+            ) from error
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], folder: Path) -> "NetworkIndexer":
+        ours = config["zoneaxis"]
+        directions = read_tensors(folder / "labels.safetensors")["directions_deg"].numpy()
+        labels = OrientationLabels(
+            Crystal.from_dict(ours["crystal"]), directions.reshape(-1, 2), int(ours["bins"])
         )
+        recipe = Recipe.from_json(json.dumps(ours["recipe"]))
+        if recipe.crystal != labels.crystal.to_dict():
+            raise CheckpointError(f"{folder}: labels and training set are of different crystals.")
+        name = config["architecture"]
+        network = _create_network(name, config["num_classes"], config["model_args"])
+        network.load_state_dict(read_tensors(folder / "model.safetensors"), strict=True)
+        preprocess = preprocessing_from_dict(ours["preprocessing"])
+        indexer = cls(network.eval(), labels, preprocess, recipe, name, dict(ours["training"]))
+        indexer._logits(torch.zeros(1, 64, 64), 0.05)  # whatever does not fit, fails here
+        return indexer.with_min_confidence(float(ours["min_confidence"]))
 
 
 def create_indexer(model: str, labels: OrientationLabels, recipe: Recipe) -> NetworkIndexer:
@@ -191,7 +222,7 @@ def create_indexer(model: str, labels: OrientationLabels, recipe: Recipe) -> Net
         recipe: of the data to train on; its optics decide where the direct beam ends.
 
     Raises:
-        SettingsError: no such network.
+        SettingsError: no such network, or one that does not fit the labels or the patterns.
     """
     network = _create_network(model, labels.n_classes, _model_args(model, labels))
     _, height, width = network.default_cfg["input_size"]
@@ -218,7 +249,10 @@ def _create_network(model: str, num_classes: int, arguments: dict[str, Any]) -> 
     if not timm.is_model(model):
         known = ", ".join(timm.list_models("*zoneaxis*"))
         raise SettingsError(f"No network {model!r}: choose one of {known}, or any of timm's.")
-    return timm.create_model(model, num_classes=num_classes, **arguments)
+    try:
+        return timm.create_model(model, num_classes=num_classes, **arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SettingsError(f"{model} with {num_classes} classes: {error}.") from error
 
 
 def _is_polar(model: str) -> bool:
@@ -227,37 +261,3 @@ def _is_polar(model: str) -> bool:
 
 def _model_args(model: str, labels: OrientationLabels) -> dict[str, Any]:
     return {"bins": labels.bins} if _is_polar(model) else {"in_chans": 1}
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json, or say what is wrong with the folder."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise CheckpointError(f"{folder} holds no config.json: name a folder that `train` wrote.")
-    try:
-        config = json.loads(path.read_text())
-        version = config["zoneaxis"]["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is not the config of a zoneaxis model: {error!r}."
-        ) from error
-    if version > FORMAT:
-        raise CheckpointError(
-            f"{folder} has format {version}, newer than {FORMAT}: update zoneaxis."
-        )
-    return config
-
-
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a safetensors file; nothing is ever unpickled."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        pickles = [p.name for p in path.parent.iterdir() if p.suffix in (".bin", ".pt", ".pth")]
-        hint = f" Pickled weights ({', '.join(pickles)}) are not opened." if pickles else ""
-        raise CheckpointError(f"{path} is missing.{hint} Save the model again as safetensors.")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}.") from error

@@ -117,7 +117,8 @@ class OrientationLabels:
         """Merge neighboring and equivalent classes into the n best orientations.
 
         The likeliest class takes all within `radius_deg` of it; their probabilities add up and
-        their mean is the orientation, finer than the classes are. Then the next.
+        their mean is the orientation, finer than the classes are. Then the next. In the end the
+        clusters are sorted, for many likely classes outweigh the likeliest one.
 
         Args:
             logits: shape (n, n_classes).
@@ -144,7 +145,8 @@ class OrientationLabels:
             means.append(_nearest_rotation((member[..., None, None] * aligned).sum(dim=1)))
             masses.append(member.sum(dim=1))
             left = torch.where(member > 0, 0.0, left)
-        return torch.stack(means, 1), torch.stack(masses, 1), other
+        mass, order = torch.stack(masses, 1).sort(dim=1, descending=True, stable=True)
+        return torch.stack(means, 1).take_along_dim(order[..., None, None], dim=1), mass, other
 
     def _aligned(self, g: torch.Tensor, seed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the equivalents of `g` nearest to `seed`, and the cosine of their distance."""

@@ -15,14 +15,19 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+# timm would ask for 1000 classes, which is no number of directions times bins.
+SHARED_CFG = {"num_classes": 10 * 72 + 2, "license": "gpl-3.0"}
+
 default_cfgs = generate_default_cfgs(
     {
-        "zoneaxis_polar_small.untrained": {"input_size": (1, 48, 144), "license": "gpl-3.0"},
-        "test_zoneaxis_polar.untrained": {"input_size": (1, 16, 144), "license": "gpl-3.0"},
+        "zoneaxis_polar_small.untrained": {"input_size": (1, 48, 144), **SHARED_CFG},
+        "test_zoneaxis_polar.untrained": {"input_size": (1, 16, 144), **SHARED_CFG},
     }
 )
 
-MATCHED_SCALE = 40.0  # logits of a perfect correlation; the likelihood of kinematic templates peaks here
+MATCHED_SCALE = (
+    40.0  # logits of a perfect correlation; the likelihood of kinematic templates peaks here
+)
 
 
 class SpectralConv(nn.Module):
@@ -124,7 +129,7 @@ class PolarNet(nn.Module):
         self.head = (
             PolarHead(self.width, self.matched_chans, directions, self.bins)
             if num_classes
-            else nn.Flatten()
+            else nn.Identity()
         )
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
@@ -150,8 +155,11 @@ class PolarNet(nn.Module):
         return rings / rings.flatten(1).norm(dim=1).clamp(min=1e-6)[:, None, None]
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        """Return logits (b, num_classes), or with `pre_logits` the pooled features."""
-        return x.mean(dim=-1) if pre_logits else self.head(x)
+        """Return logits (b, num_classes); features over all angles with `pre_logits` or no classes.
+
+        Those have shape (b, num_features) and do not change when the pattern turns.
+        """
+        return x.mean(dim=-1) if pre_logits or not self.num_classes else self.head(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (b, num_classes) of polar patterns (b, in_chans, radii, angles)."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from zoneaxis.diffraction import camera
 from zoneaxis.diffraction.polar import blurred, direct_beam_center, polar_resample
+from zoneaxis.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class PolarInput:
     powers: tuple[float, ...] = (0.25,)
     blur_inv_angstrom: float = 0.03
     disk_radius_inv_angstrom: float = 0.08
+
+    def __post_init__(self) -> None:
+        if not 0 < self.inner_inv_angstrom < self.outer_inv_angstrom:
+            raise SettingsError(
+                f"Rings from {self.inner_inv_angstrom:.3g} to {self.outer_inv_angstrom:.3g} "
+                "1/Angstrom: the pattern ends before its reflections begin. Take larger pixels "
+                "or more of them."
+            )
 
     @property
     def input_size(self) -> tuple[int, int, int]:

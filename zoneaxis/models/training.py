@@ -13,7 +13,7 @@ import torch
 from zoneaxis.dataset_builder.load import PatternDataset, open_dataset
 from zoneaxis.dataset_builder.transforms import Augmentation, Batch
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
-from zoneaxis.errors import SettingsError
+from zoneaxis.errors import SettingsError, TrainingError
 from zoneaxis.models.indexer import NetworkIndexer, create_indexer
 from zoneaxis.models.labels import CRYSTAL, OrientationLabels
 from zoneaxis.models.preprocessing import PolarInput
@@ -29,7 +29,7 @@ class TrainingSettings:
 
     Attributes:
         model: name in timm's registry.
-        images: augmented patterns seen in all; rounded to whole batches.
+        images: augmented patterns seen in all; the last batch is whole or left out.
         batch_size: patterns a step.
         learning_rate: peak of a cosine with a short warm-up.
         weight_decay: of AdamW.
@@ -40,19 +40,25 @@ class TrainingSettings:
     """
 
     model: str = "zoneaxis_polar_small"
-    images: int = 40_000
+    images: int = 20_000
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
-    label_step_deg: float = 3.0
+    label_step_deg: float = 2.0
     label_bins: int = 72
-    label_sigma_deg: float = 1.5
+    label_sigma_deg: float = 1.2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch_size", "learning_rate", "label_bins", "label_sigma_deg"):
+        for name in ("images", "batch_size", "label_bins", "seed"):
+            value, least = getattr(self, name), 0 if name == "seed" else 1
+            if not isinstance(value, int) or value < least:
+                raise SettingsError(f"{name} = {value}: expected a whole number from {least} on.")
+        for name in ("learning_rate", "label_step_deg", "label_sigma_deg"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} = {getattr(self, name)}: expected more than 0.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise SettingsError(f"weight_decay = {self.weight_decay}: expected 0 or more.")
 
     @property
     def steps(self) -> int:
@@ -64,7 +70,7 @@ def train(
     data: str | Path,
     settings: TrainingSettings,
     augmentation: Augmentation | None = None,
-    progress: Callable[[int, float], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> NetworkIndexer:
     """Train a network and return it as an indexer, with its validation figures.
 
@@ -72,27 +78,31 @@ def train(
         data: folder that `build` made.
         settings: network, length and labels.
         augmentation: what specimen and camera add; the paper's five and more by default.
-        progress: called after each step with (patterns seen, loss of the step).
+        progress: called after each step with (patterns since the last call, patterns in all,
+            loss of the step).
 
     Raises:
         DatasetError: not a data set folder.
-        SettingsError: no such network.
+        SettingsError: no such network, or one that does not fit labels or patterns.
+        TrainingError: the loss is no longer a number.
     """
     dataset = open_dataset(data)
     augmentation = augmentation or Augmentation()
-    torch.manual_seed(settings.seed)
     labels = OrientationLabels.equispaced(
         dataset.crystal, settings.label_step_deg, settings.label_bins
     )
-    indexer = create_indexer(settings.model, labels, dataset.recipe)
-    if isinstance(indexer.preprocess, PolarInput):
-        optics = dataset.recipe.mean_optics
-        templates = kinematic_templates(labels, indexer.preprocess, optics)
-        indexer.network.set_templates(templates)
-    average = fit(indexer, dataset, settings, augmentation, progress)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
+        torch.manual_seed(settings.seed)
+        indexer = create_indexer(settings.model, labels, dataset.recipe)
+        if isinstance(indexer.preprocess, PolarInput):
+            optics = dataset.recipe.mean_optics
+            templates = kinematic_templates(labels, indexer.preprocess, optics)
+            indexer.network.set_templates(templates)
+        average = fit(indexer, dataset, settings, augmentation, progress)
     trained = replace(indexer, network=average)
     metrics = validate(trained, dataset, augmentation, settings)
-    return replace(trained, training={**asdict(settings), **metrics})
+    history = {**asdict(settings), "augmentation": asdict(augmentation), **metrics}
+    return replace(trained, training=history)
 
 
 def fit(
@@ -100,7 +110,7 @@ def fit(
     dataset: PatternDataset,
     settings: TrainingSettings,
     augmentation: Augmentation,
-    progress: Callable[[int, float], None] | None,
+    progress: Callable[[int, int, float], None] | None,
 ) -> "nn.Module":
     """Fit the indexer's network in place; return the moving average of its weights."""
     network = indexer.network.train()
@@ -113,7 +123,7 @@ def fit(
     for step in range(settings.steps):
         loss = batch_loss(indexer, network, next(batches), settings)
         if not torch.isfinite(loss):
-            raise SettingsError(
+            raise TrainingError(
                 f"The loss is {loss.item()} at step {step}: lower the learning rate."
             )
         optimizer.zero_grad()
@@ -123,7 +133,7 @@ def fit(
         schedule.step()
         _average(average, network, keep=min(0.99, 1 - 1 / (1 + step / 5)))
         if progress:
-            progress((step + 1) * settings.batch_size, loss.item())
+            progress(settings.batch_size, settings.steps * settings.batch_size, loss.item())
     return average
 
 
@@ -185,12 +195,18 @@ def validate(
             )
         )
     angle = np.concatenate(angles)
+    figures = {
+        "validation_kind_accuracy": float(np.concatenate(kinds).mean()),
+        "validation_patterns": batches * settings.batch_size,
+    }
+    if not len(angle):
+        return figures
     return {
         "validation_median_deg": float(np.median(angle)),
         "validation_within_2_deg": float((angle < 2).mean()),
         "validation_within_5_deg": float((angle < 5).mean()),
-        "validation_kind_accuracy": float(np.concatenate(kinds).mean()),
-        "validation_patterns": batches * settings.batch_size,
+        "validation_crystal_patterns": len(angle),
+        **figures,
     }
 
 

@@ -1,0 +1,51 @@
+"""The commands; wiring only, a file for each noun. Every one has --help with an example."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from zoneaxis import __version__
+from zoneaxis.cli import comparisons, datasets, maps, models, phantoms
+from zoneaxis.cli.terminal import complain, say, show_warning
+from zoneaxis.errors import ZoneAxisError
+
+COMMANDS = {
+    datasets.build: "zoneaxis build --crystal LiNiO2 --preset demo --out dataset",
+    models.train: "zoneaxis train --data dataset --out model",
+    maps.index: "zoneaxis index scan.blo --model model --out map.ang",
+    maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",
+    phantoms.phantom: "zoneaxis phantom --out phantom.hspy",
+    comparisons.compare: "zoneaxis compare network.ang astar.ang --scan scan.blo --out report.html",
+}
+
+app = typer.Typer(
+    help="Crystal orientation maps from 4D-STEM, by networks trained on dynamical simulations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for _command, _example in COMMANDS.items():
+    app.command(epilog=_example)(_command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit with 2 and one message when the user can mend it."""
+    with warnings.catch_warnings():  # puts showwarning back in the end
+        warnings.showwarning = show_warning
+        try:
+            app(args=arguments, prog_name="zoneaxis")
+        except ZoneAxisError as error:
+            complain("Error", "bold red", error)
+            sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        say(f"zoneaxis {__version__}")
+        raise typer.Exit
