@@ -34,10 +34,7 @@ lint: $(INSTALLED)  ## ruff: rules and format
 	$(BIN)/ruff format --check .
 
 bench: $(INSTALLED)  ## run benchmarks/bench_*.py; results go to benchmarks/results/
-	@set -e; for file in benchmarks/bench_*.py; do \
-		if [ ! -e "$$file" ]; then echo "There is no benchmarks/bench_*.py yet."; exit 0; fi; \
-		echo "$$file"; $(BIN)/python "$$file"; \
-	done
+	@set -e; for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file"; done
 
 constraints:  ## renew constraints.txt with the newest versions that pyproject.toml allows
 	rm -rf build/constraints
@@ -64,5 +61,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	echo "No Python 3.11 or 3.12 with its venv module among: $(PYTHON)." >&2; \
 	echo "Install one (Debian and Ubuntu: apt install python3.11-venv), or name it: make PYTHON=/path/to/python3.11" >&2; \
 	exit 1
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--config-settings editable_mode=compat --editable ".[dev]"
 	@touch $@

@@ -113,6 +113,14 @@ def test_an_unknown_crystal(fails, tmp_path):
     fails("Unobtainium", "build", "--crystal", "Unobtainium", "--out", tmp_path / "data")
 
 
+def test_a_frame_beyond_the_simulation(fails, tmp_path):
+    arguments = "build", "--preset", "test", "--out", tmp_path / "data"
+    fails("raise k_max, or take fewer or smaller pixels", *arguments, "--size", 64)
+    fails("thickness_nm", *arguments, "--thickness-nm", 50, 10)
+    fails("validation_share", *arguments, "--validation-share", 1.5)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_data_set_without_parquet(fails, tiny_dataset, tmp_path):
     arguments = "train", "--out", tmp_path / "model", "--data"
     fails("holds no recipe.json", *arguments, tmp_path)

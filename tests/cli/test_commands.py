@@ -13,6 +13,7 @@ from orix import io
 
 import zoneaxis.cli
 from zoneaxis.cli import COMMANDS, main, models
+from zoneaxis.dataset_builder.recipe import read_recipe
 from zoneaxis.diffraction.orientations import misorientation_deg
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
@@ -63,6 +64,7 @@ def test_template_matching_finds_the_phantom(work):
     assert (angle[truth.indexed] < 10).mean() > FOUND_SHARE
 
 
+@pytest.mark.filterwarnings("always:.*patterns hold NaN")
 def test_one_bad_pattern_is_left_out(run, work, scan_of, tmp_path):
     patterns = Scan.open(work / "scan.hspy").patterns[:2, 3:6].compute().astype(np.float32)
     patterns[0, 1, 5, 5] = np.nan
@@ -77,6 +79,7 @@ def test_one_bad_pattern_is_left_out(run, work, scan_of, tmp_path):
     for arguments in (network, templates):
         done = run(*arguments, "--out", tmp_path / "map.h5")
         assert done.code == 0, done.err
+        assert done.err.startswith("Warning: 3 of 6 patterns hold NaN"), done.err
         found = OrientationMap.load(tmp_path / "map.h5")
         assert not found.indexed[bad].any()
         assert (found.score[~bad][:, 0] > 0).all()
@@ -97,11 +100,34 @@ def test_brackets_in_names_are_no_markup(run, fails, work, tmp_path):
     fails(f"No map at {folder / 'x.ang'}.", "compare", folder / "x.ang", folder / "n.ang")
 
 
+def test_build_takes_every_range(run, tmp_path):
+    done = run(
+        *("build", "--preset", "test", "--directions", 4, "--thicknesses", 1, "--seed", 3),
+        *("--thickness-nm", 20, 40, "--convergence-mrad", 0.5, 0.7, "--validation-share", 0.5),
+        *("--precession-deg", 0, "--precession-deg", 0.3, "--k-max", 1.6, "--workers", 1),
+        *("--out", tmp_path / "data"),
+    )
+    assert done.code == 0, done.err
+    assert "k_max 1.6 1/Å = 31 mrad at 300 kV\n" in done.out
+    recipe = read_recipe(tmp_path / "data")
+    assert recipe.thickness_nm == (20, 40)
+    assert recipe.convergence_mrad == (0.5, 0.7)
+    assert recipe.precession_deg == (0, 0.3)
+    assert recipe.validation_share == 0.5
+    assert (recipe.k_max_inv_angstrom, recipe.scheme) == (1.6, "random")
+
+
 # Help, version, usage
 
 
 def test_version(run):
     assert run("--version").out == f"zoneaxis {zoneaxis.__version__}\n"
+
+
+def test_as_a_module():
+    command = [sys.executable, "-m", "zoneaxis", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"zoneaxis {zoneaxis.__version__}\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

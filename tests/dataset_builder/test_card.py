@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import DatasetCard
 
-from zoneaxis.dataset_builder.build import build
+from zoneaxis.dataset_builder.build import build, held_out_deg, recipe_directions
 from zoneaxis.dataset_builder.card import crystal_facts, dataset_facts, write_card
 from zoneaxis.dataset_builder.recipe import Recipe, preset, read_recipe
 from zoneaxis.diffraction.crystal import Crystal
@@ -45,7 +45,9 @@ def test_load_dataset_needs_nothing_of_ours(tiny_dataset, tmp_path):
 def test_card_without_validation(nickelate, tmp_path):
     recipe = preset("test", nickelate, resolution=3, thicknesses=1, validation_share=0)
     folder = build(recipe, tmp_path / "data", workers=1)
-    assert "validation-" not in (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text()
+    assert "validation-" not in text
+    assert "Splits share" not in text
     assert open_elsewhere(folder, tmp_path) == "{'train': 3}"
 
 
@@ -53,13 +55,16 @@ def test_card_of_the_tiny_data_set(tiny_dataset):
     card = DatasetCard.load(tiny_dataset / "README.md")
     (config,) = card.data.to_dict()["configs"]
     assert config["config_name"] == "patterns"
+    recipe = read_recipe(tiny_dataset)
+    held_out = held_out_deg(recipe, recipe_directions(recipe))
     for words in (
-        read_recipe(tiny_dataset).id,
+        recipe.id,
         "R-3m (166), proper point group 32",
         "24, quasi-random",
         "5 to 100 nm",
         "| train | 46 |",
         "mirror a pattern left to right",
+        f"symmetry and mirror included, is {held_out:.2f} degrees",
     ):
         assert words in card.text
 

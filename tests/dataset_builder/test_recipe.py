@@ -88,6 +88,21 @@ def test_step_of_equispaced_directions(recipe):
         replace(recipe, scheme="equispaced", resolution=40)
 
 
+def test_a_pattern_ends_where_the_simulation_ends(recipe):
+    assert replace(recipe, k_max_inv_angstrom=1.6 / 1.05 + 1e-6).frame_inv_angstrom == 1.6
+    with pytest.raises(
+        SettingsError, match=r"reaches 1\.6 1/Å and k_max only 1\.5 1/Å: raise k_max"
+    ):
+        replace(recipe, k_max_inv_angstrom=1.5)
+    with pytest.raises(SettingsError, match="size = 256"):
+        replace(recipe, size=256)
+
+
+def test_mean_convergence(recipe):
+    made = replace(recipe, convergence_mrad=(1.0, 2.0), precession_deg=(0.0, 0.6))
+    assert made.mean_convergence_mrad == 1.5
+
+
 def test_optics_of_a_batch(recipe):
     optics = recipe.optics(1.5, 0.6)
     assert (optics.voltage_kv, optics.convergence_mrad, optics.precession_deg) == (300, 1.5, 0.6)

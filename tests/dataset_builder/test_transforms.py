@@ -23,6 +23,7 @@ from zoneaxis.diffraction.orientations import (
 )
 from zoneaxis.diffraction.render import render
 from zoneaxis.errors import SettingsError
+from zoneaxis.models.preprocessing import PolarInput
 
 SIZE, PIXEL = 128, 0.02
 OPTICS = Optics(k_max_inv_angstrom=1.3)
@@ -31,6 +32,7 @@ NOTHING = Augmentation(
     bell_fraction=(0, 0),
     rings_probability=0,
     scale=(1, 1),
+    pixel=(1, 1),
     shift_px=0,
     rotate=False,
     mirror=False,
@@ -133,9 +135,26 @@ def test_the_seed_decides_and_inputs_stay(augment, patterns, euler):
     np.testing.assert_array_equal(euler, angles)
 
 
+@pytest.mark.parametrize(("pixel", "size"), [(0.6, 213), (1.0, 128), (1.3, 98)])
+def test_pixels_of_another_size_keep_view_and_intensity(augment, pixel, size):
+    """The same pattern on a finer or coarser camera; the input of a network hardly changes."""
+    plain = augment(NOTHING)
+    batch = augment(replace(NOTHING, pixel=(pixel, pixel)))
+    assert batch.patterns.shape[1:] == (size, size)
+    assert batch.inv_angstrom_per_pixel == pytest.approx(PIXEL * SIZE / size)
+    torch.testing.assert_close(
+        batch.patterns.sum(dim=(1, 2)), plain.patterns.sum(dim=(1, 2)), rtol=0.05, atol=0.0
+    )
+    inputs = PolarInput(outer_inv_angstrom=1.2)
+    fine = inputs(batch.patterns, batch.inv_angstrom_per_pixel).flatten(1)
+    reference = inputs(plain.patterns, PIXEL).flatten(1)
+    for one, other in zip(fine, reference, strict=True):
+        assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.9
+
+
 def test_outputs_are_fit_for_training(augment):
     batch = augment(Augmentation(), repeats=8)
-    assert batch.patterns.shape == (64, SIZE, SIZE)
+    assert len(batch.patterns) == 64
     assert batch.patterns.dtype == batch.matrices.dtype == torch.float32
     assert torch.isfinite(batch.patterns).all()
     assert (batch.patterns >= 0).all()

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from zoneaxis.diffraction.directions import sample_directions
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.directions import (
+    first_of_orbits,
+    full_operators,
+    nearest_equivalent_deg,
+    sample_directions,
+)
 from zoneaxis.diffraction.orientations import beam_directions, mirrored, reduce_euler
 from zoneaxis.errors import SettingsError
 
@@ -10,23 +16,64 @@ def vectors(directions: np.ndarray) -> np.ndarray:
     return beam_directions(np.pad(directions, ((0, 0), (1, 0))))
 
 
+@pytest.fixture(scope="module")
+def chiral(nickelate):
+    return Crystal.from_dict({**nickelate.to_dict(), "space_group": 155})  # R32
+
+
+@pytest.fixture(scope="module")
+def cubic():
+    positions = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    cell = (4.08, 4.08, 4.08, 90, 90, 90)
+    return Crystal("gold", cell, 225, np.full(4, 79), positions, np.ones(4), np.ones(4))
+
+
 def test_counts_of_the_trigonal_sector(nickelate):
-    assert len(sample_directions(nickelate, 2.0)) == 2162
-    assert len(sample_directions(nickelate, 2.0, mirrored=True)) == 1057
+    assert len(sample_directions(nickelate, 2.0)) == 2162  # the paper's
+    assert len(sample_directions(nickelate, 2.0, mirrored=True)) == 1042
+    assert len(sample_directions(nickelate, 4.0)) == 592
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_every_direction_has_a_neighbor(nickelate, half):
-    grid = vectors(sample_directions(nickelate, 5.0, mirrored=half))
-    operators = nickelate.proper_operators
-    if half:
-        operators = np.concatenate([operators, nickelate.mirror @ operators])
-    rng = np.random.default_rng(1)
-    directions = rng.normal(size=(300, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    equivalent = np.einsum("sij,nj->nsi", operators, directions)
-    nearest = (equivalent @ grid.T).max(axis=(1, 2))
-    assert np.rad2deg(np.arccos(nearest.min())) < 5.0
+@pytest.mark.parametrize("name", ["nickelate", "chiral", "cubic"])
+@pytest.mark.parametrize("step", [2.0, 4.0, 5.0])
+def test_no_two_are_equivalent_and_every_direction_has_one_near(request, name, half, step):
+    crystal = request.getfixturevalue(name)
+    operators = full_operators(crystal) if half else crystal.proper_operators
+    directions = sample_directions(crystal, step, mirrored=half)
+    grid = vectors(directions)
+    cosine = np.max([grid @ operator @ grid.T for operator in operators], axis=0)
+    np.fill_diagonal(cosine, -1)
+    assert cosine.max() < 1 - 1e-9
+    beams = np.random.default_rng(1).normal(size=(1000, 3))
+    beams /= np.linalg.norm(beams, axis=1, keepdims=True)
+    anywhere = np.rad2deg([np.arccos(beams[:, 2]), np.arctan2(beams[:, 0], beams[:, 1])]).T
+    assert nearest_equivalent_deg(anywhere, directions, operators).max() < step
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_they_lie_in_the_documented_region(nickelate, half):
+    euler = np.pad(sample_directions(nickelate, 2.0, mirrored=half), ((0, 0), (1, 0)))
+    np.testing.assert_allclose(reduce_euler(euler, nickelate)[:, 1:], euler[:, 1:], atol=1e-6)
+    assert euler[:, 1].max() <= 90 + 1e-6
+    assert euler[:, 2].max() < 120
+
+
+def test_the_first_of_an_orbit_is_kept(nickelate):
+    beams = vectors(np.array([[40.0, 70.0], [10.0, 5.0], [40.0, 50.0], [40.0, 190.0]]))
+    proper = first_of_orbits(beams, nickelate.proper_operators)
+    assert proper.tolist() == [True, True, True, False]  # 190 = 70 + 120
+    full = first_of_orbits(beams, full_operators(nickelate))
+    assert full.tolist() == [True, True, False, False]  # 50 = 120 - 70
+
+
+def test_nearest_equivalent(nickelate, chiral):
+    first, others = np.array([[40.0, 71.0], [90.0, 10.0]]), np.array([[40.0, 50.0], [89.0, 50.0]])
+    sine = np.sin(np.deg2rad(40.0))
+    angles = nearest_equivalent_deg(first, others, full_operators(nickelate))
+    np.testing.assert_allclose(angles, [sine, 1.0], atol=1e-3)
+    angles = nearest_equivalent_deg(first, others, full_operators(chiral))
+    np.testing.assert_allclose(angles, [21 * sine, 1.0], atol=0.1)
 
 
 def test_the_mirrored_half_completes_the_sector(nickelate):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from orix.quaternion import Orientation
 
 from zoneaxis.diffraction.crystal import Crystal
@@ -7,6 +9,7 @@ from zoneaxis.diffraction.orientations import (
     beam_directions,
     euler_from_matrices,
     matrices_from_euler,
+    mean_orientation,
     mirrored,
     misorientation_deg,
     pseudo_symmetric_deg,
@@ -190,5 +193,41 @@ def test_reducing_gives_equivalents_the_same_angles_and_changes_nothing_twice(ni
             np.testing.assert_allclose(reduce_euler(other, crystal), reduced, atol=1e-6)
 
 
+ANY_EULER = st.tuples(st.floats(-720, 720), st.floats(0, 180), st.floats(-720, 720))
+
+
+@given(first=ANY_EULER, second=ANY_EULER)
+def test_whatever_the_angles(nickelate, first, second):
+    """Round trip; a misorientation is the same both ways, and for all equivalents."""
+    operators = nickelate.proper_operators
+    g1, g2 = matrices_from_euler(first), matrices_from_euler(second)
+    euler = euler_from_matrices(g1)
+    np.testing.assert_allclose(matrices_from_euler(euler), g1, atol=1e-8)
+    assert (euler >= 0).all()
+    assert (euler < [360, 180 + 1e-9, 360]).all()
+    # Near 0 and 180 degrees the arc cosine knows half of the digits.
+    angle = misorientation_deg(g1, g2, operators)
+    np.testing.assert_allclose(misorientation_deg(g2, g1, operators), angle, atol=1e-5)
+    np.testing.assert_allclose(misorientation_deg(operators @ g1, g2, operators), angle, atol=1e-5)
+    reduced = matrices_from_euler(reduce_euler(first, nickelate))
+    np.testing.assert_allclose(misorientation_deg(reduced, g2, operators), angle, atol=1e-5)
+
+
 def test_reduce_keeps_the_leading_shape(nickelate):
     assert reduce_euler(random_euler(6).reshape(2, 3, 3), nickelate).shape == (2, 3, 3)
+
+
+def test_mean_orientation_knows_the_symmetry(cubic):
+    rng = np.random.default_rng(6)
+    near = matrices_from_euler(random_euler(5))
+    tilts = np.array([about(axis, angle) for axis in np.eye(3) for angle in (-3, 3)])
+    around = cubic.proper_operators[rng.integers(24, size=(5, 6))] @ tilts @ near[:, None]
+    far = np.broadcast_to(matrices_from_euler([10.0, 20, 30]), (5, 1, 3, 3))
+    weights = np.array([1.0] * 6 + [0.0])
+    mean = mean_orientation(
+        np.concatenate([around, far], axis=1),
+        np.broadcast_to(weights, (5, 7)),
+        near,
+        cubic.proper_operators,
+    )
+    np.testing.assert_allclose(mean, near, atol=1e-12)

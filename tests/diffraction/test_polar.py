@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from zoneaxis.diffraction.polar import blurred, direct_beam_center, polar_resample, rings_inside
+from zoneaxis.diffraction.polar import (
+    blurred,
+    checkerboard_halves,
+    compressed_polar,
+    direct_beam_center,
+    polar_resample,
+    rings_inside,
+)
 
 
 def spots(positions, size=64, sigma=1.5) -> torch.Tensor:
@@ -52,3 +59,30 @@ def test_blur_keeps_the_sum_and_widens():
     assert smooth.sum().item() == pytest.approx(2.0, rel=1e-4)
     assert smooth[0, 20, 15].item() == pytest.approx(2 / (2 * np.pi * 4), rel=1e-3)
     torch.testing.assert_close(smooth[0, 20, 10:21], smooth[0, 15:26, 15])
+
+
+def test_halves_share_no_pixel():
+    patterns = torch.rand(1, 6, 7, generator=torch.Generator().manual_seed(0))
+    row, column = torch.meshgrid(torch.arange(6), torch.arange(7), indexing="ij")
+    odd = (row + column) % 2 == 1
+    for keeps, changed in ((odd, 0), (~odd, 1)):
+        other = torch.where(keeps, patterns, patterns + 1)
+        assert torch.equal(
+            checkerboard_halves(other)[changed], checkerboard_halves(patterns)[changed]
+        )
+        assert torch.equal(checkerboard_halves(patterns)[changed][0, keeps], patterns[0, keeps])
+    slope = (2.0 * row + column)[None]
+    for half in checkerboard_halves(slope):
+        torch.testing.assert_close(half[:, 1:-1, 1:-1], slope[:, 1:-1, 1:-1])
+    assert checkerboard_halves(patterns[:0])[1].shape == (0, 6, 7)
+
+
+def test_compression_removes_the_background_of_each_ring():
+    center, radii = torch.tensor([[32.0, 32.0]]), torch.linspace(0.05, 0.25, 21)
+    spot = spots([(52.0, 32.0)])[None]
+    plain = compressed_polar(spot, center, 0.01, radii, 36, 0.01, 0.5)
+    assert divmod(int(plain[0].argmax()), 36) == (15, 0)
+    raised = compressed_polar(spot + 3, center, 0.01, radii, 36, 0.01, 0.5)
+    torch.testing.assert_close(raised, plain, atol=2e-3, rtol=0)
+    smooth = compressed_polar(spot, center, 0.01, radii, 36, 0.01)
+    torch.testing.assert_close(smooth**0.5, plain)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,7 @@ def test_x_is_the_column_and_y_the_row():
     np.testing.assert_allclose(center_of_mass(image), [48 + 20, 48 - 7], atol=1e-4)
 
 
-@pytest.mark.parametrize("radius_px", [0.6, 1.5, 2.4, 6.1])
+@pytest.mark.parametrize("radius_px", [0.05, 0.6, 1.5, 2.4, 6.1])
 def test_position_is_kept_to_a_twentieth_of_a_pixel(radius_px):
     for place in np.random.default_rng(0).uniform(-30, 30, (30, 2)):
         image = render(disks_at([place], radius_px=radius_px), SIZE, PIXEL)[0, 0]
@@ -62,6 +64,19 @@ def test_intensity_of_uniform_disks_is_kept():
     images = render(disks, SIZE, PIXEL, phi1_deg=33.0)
     expected = disks.mean_intensity.sum(dim=-1)
     torch.testing.assert_close(images.sum(dim=(2, 3)), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("convergence_mrad", [0.01, 0.03, 0.1])
+def test_spots_of_nearly_parallel_illumination_keep_their_intensity(convergence_mrad):
+    radius = Optics(convergence_mrad=convergence_mrad).disk_radius_inv_angstrom
+    corners = np.stack(np.meshgrid([-0.5, 0.0, 0.49], [-0.5, 0.2, 0.5]), -1).reshape(-1, 2)
+    disks = disks_at(corners * 0.028 / PIXEL, radius_px=radius / PIXEL)
+    disks = replace(disks, intensity=torch.ones_like(disks.intensity))
+    image = render(disks, SIZE, 0.028)[0, 0]
+    assert torch.isfinite(image).all()
+    assert float(image.sum()) == pytest.approx(len(corners), rel=1e-4)
+    middle = SIZE // 2
+    assert float(image[middle - 2 : middle + 3, middle - 2 : middle + 3].sum()) > 8.99
 
 
 def test_intensity_of_simulated_disks_is_kept(simulated):

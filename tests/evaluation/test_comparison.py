@@ -115,9 +115,28 @@ def test_not_indexed_points_are_counted_and_left_out(nickelate, euler):
         "indexed_reference": 28,
         "indexed_both": 22,
     }
-    assert result.metrics["indexed_by_one"] == pytest.approx(8 / 30)
+    assert result.metrics["missed"] == pytest.approx(6 / 30)
+    assert result.metrics["invented"] == pytest.approx(2 / 30)
+    for name in ("found_5", "found_5_beam_180", "found_5_c_60"):
+        assert result.metrics[name] == pytest.approx(22 / 28)
     assert np.isfinite(result.misorientation_deg["raw"]).sum() == 22
     assert result.metrics["within_1"] == 1
+
+
+def test_rejecting_hard_points_does_not_raise_what_is_found(nickelate, euler):
+    wrong = euler.copy()
+    wrong[:3] = turned(euler[:3], right=about_c(30.0))
+    kept = np.ones((6, 5), bool)
+    kept[:4] = False  # the wrong half and a row that is right
+    reference = make_map(nickelate, euler)
+    all_of_it = compare(make_map(nickelate, wrong), reference)
+    cautious = compare(make_map(nickelate, wrong, kept), reference)
+    assert (all_of_it.metrics["within_5"], cautious.metrics["within_5"]) == (0.5, 1.0)
+    assert all_of_it.metrics["found_5"] == pytest.approx(0.5)
+    assert cautious.metrics["found_5"] == pytest.approx(1 / 3)
+    assert cautious.metrics["missed"] == pytest.approx(2 / 3)
+    shown = [metric.name for metric, _ in cautious.rows()]
+    assert shown[:3] == ["found_5", "missed", "invented"]
 
 
 def test_either_of_two_overlapping_grains_is_right(nickelate, rng):

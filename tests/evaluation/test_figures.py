@@ -165,6 +165,14 @@ def test_log_scale_ignores_direct_beam_and_bad_pixels():
     assert figures.log_scaled(np.zeros((8, 8))).max() == 0
 
 
+def test_a_displaced_direct_beam_is_left_out_of_the_scale():
+    pattern = np.zeros((32, 32))
+    pattern[18:21, 12:15] = 1e6
+    pattern[4, 4:7] = 1.0
+    assert figures.log_scaled(pattern, 2, center_px=(13.0, 19.0))[4, 5] == 1
+    assert figures.log_scaled(pattern, 2)[4, 5] == 0
+
+
 def test_pyplot_keeps_no_figure(pair, nickelate):
     figures.ipf_key(Figure(), nickelate)
     from matplotlib import pyplot

@@ -85,6 +85,7 @@ def test_numbers_settings_and_versions_are_there(page, maps):
     for text in ("particle.hspy", "300 kV", "orix 0.", "LiNiO2", "10 nm", "20</td>", "(fit)"):
         assert text in page
     assert "some/particle" not in page
+    assert "300 kV, 1.5 mrad, precession 0°, to 0.8 1/Å" in page
 
 
 def test_names_and_title_are_text_not_markup(page):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from zoneaxis.diffraction import camera
 from zoneaxis.diffraction.crystal import load_crystal
+from zoneaxis.diffraction.disks import Disks
 from zoneaxis.diffraction.kinematic import kinematic_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
@@ -159,6 +161,61 @@ def test_direct_beam_alone_and_nothing_are_not_indexed(indexer, kinematic):
     assert (found.reliability[:3] == 0).all()
 
 
+def off_crystal(size: int, pixel: float, n: int) -> dict[str, torch.Tensor]:
+    """Patterns without a crystal, as fractions of the beam, each shape (n, size, size)."""
+    beam = Disks(
+        hkl=torch.zeros(1, 1, 3, dtype=torch.int16),
+        q_inv_angstrom=torch.zeros(1, 1, 2),
+        intensity=torch.ones(1, 1, 1, 1),
+        tilts=torch.zeros(1, 2),
+        radius_inv_angstrom=Optics().disk_radius_inv_angstrom,
+    )
+    vacuum = render(beam, size, pixel)[0, 0].expand(n, -1, -1)
+    radii, widths = torch.tensor([[0.48, 0.83], [0.05, 0.08]]) / pixel
+    rings = camera.amorphous_rings(0.85 * vacuum, 0.15, radii, widths)
+    return {
+        "vacuum": camera.diffuse_bell(vacuum, 0.003, 1.1 / pixel),
+        "bell": camera.diffuse_bell(vacuum, 0.1, 0.5 / pixel),
+        "amorphous": camera.blur(rings, 0.7),
+    }
+
+
+@pytest.mark.parametrize("counts", [1e3, 1e4, 1e5])
+@pytest.mark.parametrize(("size", "pixel"), [(128, 0.025), (80, 0.05)])
+def test_noise_is_told_from_crystal_at_any_dose(indexer, size, pixel, counts):
+    generator = torch.Generator().manual_seed(1)
+    for name, patterns in off_crystal(size, pixel, 40).items():
+        noisy = camera.poisson(patterns, counts, generator).numpy()
+        assert indexer.index(noisy, pixel).indexed.mean() <= 0.05, name
+
+
+@pytest.mark.parametrize("counts", [1e4, 1e5])
+def test_crystal_is_kept_at_usual_doses(indexer, shared_data, counts):
+    with np.load(shared_data / "multislice" / "plain.npz") as data:
+        patterns = torch.from_numpy(data["pattern"].astype(np.float32))
+    patterns = camera.diffuse_bell(camera.resample(patterns, 128, 2.0), 0.04, 1.1 / PIXEL)
+    noisy = camera.poisson(patterns, counts, torch.Generator().manual_seed(2)).numpy()
+    found = indexer.index(noisy, PIXEL)
+    assert found.indexed.mean() >= 0.9
+    # A camera's gain means nothing.
+    np.testing.assert_array_equal(indexer.index(7 * noisy, PIXEL).indexed, found.indexed)
+
+
+def test_disks_too_narrow_to_be_halved_are_not_asked(nickelate, kinematic):
+    narrow = TemplateIndexer(
+        nickelate, Optics(convergence_mrad=0.5, k_max_inv_angstrom=1.8), step_deg=4.0
+    )
+    found = narrow.index(kinematic[0][:2], PIXEL)
+    assert (found.properties["agreement"] == 1).all()
+
+
+def test_no_patterns_give_empty_arrays(indexer):
+    found = indexer.index(np.zeros((0, 64, 64), np.float32), PIXEL)
+    assert found.euler_deg.shape == (0, 3, 3)
+    assert found.score.shape == (0, 3)
+    assert found.indexed.shape == (0,)
+
+
 def test_a_smaller_frame_compares_fewer_rings(indexer, kinematic):
     patterns, euler = kinematic
     found = indexer.index(np.ascontiguousarray(patterns[:, 24:-24, 24:-24]), PIXEL)
@@ -172,7 +229,13 @@ def test_refuses_a_pixel_size_that_cannot_be(indexer, kinematic):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"n_best": 0}, {"min_q": 2.0}, {"step_deg": 0.0}, {"camera_scales": ()}],
+    [
+        {"n_best": 0},
+        {"min_q": 2.0},
+        {"min_agreement": 1.5},
+        {"step_deg": 0.0},
+        {"camera_scales": ()},
+    ],
 )
 def test_refuses_settings_out_of_range(nickelate, settings):
     with pytest.raises(SettingsError):

@@ -75,7 +75,9 @@ def matched(labels, recipe) -> NetworkIndexer:
     """An untrained polar network that starts from its templates."""
     torch.manual_seed(0)
     indexer = create_indexer("test_zoneaxis_polar", labels, recipe)
-    templates = kinematic_templates(labels, indexer.preprocess, recipe.mean_optics)
+    templates = kinematic_templates(
+        labels, indexer.preprocess, recipe.optics(recipe.mean_convergence_mrad, 0.0)
+    )
     indexer.network.set_templates(templates)
     return indexer
 
@@ -99,7 +101,10 @@ def patterns(labels, recipe):
 
     def make(directions: list[int], phi1_deg: float = 0.0) -> np.ndarray:
         disks = kinematic_disks(
-            labels.crystal, recipe.mean_optics, labels.directions_deg[directions], np.array([5.0])
+            labels.crystal,
+            recipe.optics(recipe.mean_convergence_mrad, 0.0),
+            labels.directions_deg[directions],
+            np.array([5.0]),
         )
         return render(disks, 128, PIXEL, phi1_deg)[:, 0].numpy()
 

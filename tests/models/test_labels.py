@@ -122,6 +122,12 @@ def test_n_best_are_sorted_rotations(labels):
     assert (mass.sum(dim=1) + other.sum(dim=1) <= 1 + 1e-5).all()
 
 
+def test_no_logits_give_nothing(labels):
+    matrices, mass, other = labels.n_best(torch.zeros(0, labels.n_classes), n_best=2)
+    assert matrices.shape == (0, 2, 3, 3)
+    assert (mass.shape, other.shape) == ((0, 2), (0, 2))
+
+
 def test_two_grains_come_out_in_order(labels, nickelate):
     euler = np.array([[10.0, 30, 20], [200.0, 70, 100]])
     grains = torch.from_numpy(matrices_from_euler(euler)).float()
@@ -169,7 +175,29 @@ def test_few_classes_leave_empty_places(labels):
     matrices, mass, _ = labels.n_best(logits, considered=4)
     assert mass[0, 0] == pytest.approx(1)
     assert mass[0, 1:].max() < 1e-6
-    assert torch.isfinite(matrices).all()
+    logits[0, 6:] = -torch.inf
+    logits[0, :5] = -torch.inf
+    matrices, mass, _ = labels.n_best(logits, considered=4)
+    assert mass.tolist() == [[1, 0, 0, 0, 0]]
+    torch.testing.assert_close(matrices, matrices[:, :1].expand_as(matrices))
+
+
+@pytest.mark.parametrize("considered", [1, 20, 128, 2000])
+def test_likeliest_classes_are_those_of_the_plain_way(labels, considered):
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(6, labels.n_classes, generator=generator, dtype=torch.double)  # no ties
+    values, classes = labels._likeliest(logits, considered)
+    plain = logits[:, : labels.n_orientations].topk(considered, dim=1)
+    assert torch.equal(values, plain.values)
+    assert torch.equal(classes, plain.indices)
+
+
+def test_probabilities_are_those_of_a_softmax(labels):
+    logits = 4 * torch.randn(3, labels.n_classes, generator=torch.Generator().manual_seed(5))
+    _, mass, other = labels.n_best(logits, n_best=1, radius_deg=180, considered=10**6)
+    expected = logits.softmax(dim=1)[:, labels.n_orientations :]
+    torch.testing.assert_close(other, expected)
+    torch.testing.assert_close(mass[:, 0], 1 - expected.sum(dim=1))
 
 
 def test_vacuum_and_amorphous(labels):

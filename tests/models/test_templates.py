@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from zoneaxis.models import templates as module
+from zoneaxis.diffraction import polar as module
 from zoneaxis.models.preprocessing import PolarInput
 from zoneaxis.models.templates import kinematic_templates
 
@@ -17,15 +17,22 @@ def argmax(indexer, patterns: np.ndarray) -> np.ndarray:
 
 def test_templates_have_the_shape_of_inputs(matched, labels, recipe, monkeypatch):
     preprocess = PolarInput(n_radii=12, powers=(0.25, 0.5))
-    whole = kinematic_templates(labels, preprocess, recipe.mean_optics)
+    whole = kinematic_templates(
+        labels, preprocess, recipe.optics(recipe.mean_convergence_mrad, 0.0)
+    )
     assert whole.shape == (len(labels.directions_deg), 2, 12, 144)
     assert whole.min() >= 0
     monkeypatch.setattr(module, "DRAWN_TOGETHER", 7)
-    assert torch.equal(whole, kinematic_templates(labels, preprocess, recipe.mean_optics))
+    assert torch.equal(
+        whole,
+        kinematic_templates(labels, preprocess, recipe.optics(recipe.mean_convergence_mrad, 0.0)),
+    )
 
 
 def test_templates_look_like_the_input(matched, labels, recipe, patterns):
-    made = kinematic_templates(labels, matched.preprocess, recipe.mean_optics)[DIRECTIONS]
+    made = kinematic_templates(
+        labels, matched.preprocess, recipe.optics(recipe.mean_convergence_mrad, 0.0)
+    )[DIRECTIONS]
     inputs = matched.preprocess(torch.from_numpy(patterns(DIRECTIONS)), 0.025)
     for template, pattern in zip(made, inputs, strict=True):
         both = torch.stack([template.flatten(), pattern.flatten()])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from zoneaxis.errors import ScanError
-from zoneaxis.scans.indexing import Indexed, index_scan, usable
+from zoneaxis.scans.indexing import Indexed, index_scan, require_frame, usable
 from zoneaxis.scans.scan import Scan
 
 
@@ -78,7 +78,9 @@ def test_bad_patterns_are_not_indexed(nickelate):
     patterns[1, 1, 0, 0] = 1e300  # beyond float32
     before = patterns.copy()
     scan = Scan(da.from_array(patterns), 1.0, 0.02, Path("scan.hspy"))
-    found = index_scan(MeanIndexer(nickelate), scan, batch_size=3)
+    message = r"^5 of 8 patterns hold .* not indexed \(1 of them hold no counts at all\)"
+    with pytest.warns(UserWarning, match=message):
+        found = index_scan(MeanIndexer(nickelate), scan, batch_size=3)
     np.testing.assert_array_equal(
         found.indexed, [[False, False, False, True], [False, False, True, True]]
     )
@@ -92,6 +94,13 @@ def test_usable():
     patterns[1, 0, 0] = 1
     patterns[2] = [[np.nan, 1], [1, 1]]
     assert usable(patterns).tolist() == [False, True, False]
+
+
+def test_require_frame():
+    require_frame((64, 32), 0.02, 0.32)
+    for pixel in (0.019, float("nan")):
+        with pytest.raises(ScanError, match="--inv-angstrom-per-pixel"):
+            require_frame((64, 32), pixel, 0.32)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])

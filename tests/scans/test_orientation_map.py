@@ -5,6 +5,7 @@ from orix.quaternion import Rotation
 
 from zoneaxis.diffraction.orientations import misorientation_deg
 from zoneaxis.errors import MapError, OutputError
+from zoneaxis.scans.crystal_maps import without_sites
 from zoneaxis.scans.orientation_map import OrientationMap
 
 IDENTITY = np.eye(3)[None]
@@ -157,6 +158,54 @@ def test_garbage(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(MapError, match=name):
         OrientationMap.load(tmp_path / name)
+
+
+SILICON = without_sites("Si", (5.431, 5.431, 5.431, 90, 90, 90), 227)
+
+
+@pytest.mark.parametrize("name", ["map.ang", "map.h5", "orix.h5"])
+def test_a_given_crystal_must_be_the_map_s(nickelate, tmp_path, name):
+    from orix import io
+
+    silicon = random_map(SILICON)
+    if name == "orix.h5":
+        io.save(str(tmp_path / name), silicon.to_crystal_map())
+    else:
+        silicon.save(tmp_path / name)
+    with pytest.raises(
+        MapError, match=r"map of Si \(Laue group m-3m, .* not of LiNiO2 \(Laue gr.*-3m"
+    ):
+        OrientationMap.load(tmp_path / name, nickelate)
+    assert OrientationMap.load(tmp_path / name, SILICON).crystal is SILICON
+
+
+@pytest.mark.parametrize(("factor", "fits"), [(1.04, True), (1.06, False)])
+def test_a_given_crystal_must_have_the_map_s_cell(nickelate, tmp_path, factor, fits):
+    random_map(nickelate).save(tmp_path / "map.ang")
+    cell = (*nickelate.cell[:2], nickelate.cell[2] * factor, *nickelate.cell[3:])
+    other = without_sites("stretched", cell, 160)  # 3m and -3m are one Laue class
+    if fits:
+        assert OrientationMap.load(tmp_path / "map.ang", other).crystal is other
+    else:
+        with pytest.raises(MapError, match="not of stretched"):
+            OrientationMap.load(tmp_path / "map.ang", other)
+
+
+def test_a_map_without_usable_lattice_takes_any_crystal(nickelate, tmp_path):
+    path = tmp_path / "map.ang"
+    random_map(nickelate).save(path)
+    text = path.read_text()
+    line = next(line for line in text.splitlines() if "LatticeConstants" in line)
+    for constants in ("1 1 1 90 90 90", "0.288 0.288 1.419 90 90 120"):
+        path.write_text(text.replace(line, f"# LatticeConstants {constants}"))
+        assert OrientationMap.load(path, SILICON).crystal is SILICON
+
+
+def test_real_map_takes_its_own_kind_of_crystal(shared_data, nickelate):
+    folder = shared_data / "third_party"
+    assert OrientationMap.load(folder / "layered_oxide/acom.ang", nickelate).crystal is nickelate
+    with pytest.raises(MapError, match="not of LiNiO2"):
+        OrientationMap.load(folder / "astar/ACOM.ang", nickelate)
 
 
 def test_no_such_map(tmp_path, nickelate):

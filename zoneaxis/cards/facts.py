@@ -73,6 +73,8 @@ class DatasetFacts:
         configs: the first is the default and holds the column `image`.
         dataset_id: hash of the recipe.
         version: of zoneaxis.
+        held_out_deg: median angle from a validation direction to the nearest one for training,
+            symmetry and mirror included, if any is held out.
         location: what `load_dataset` is to be given: a folder or a repository on the Hub.
         limits: sentences that come after the limits which every such data set has.
         license: an identifier of the Hub.
@@ -96,6 +98,7 @@ class DatasetFacts:
     configs: tuple[ConfigFacts, ...]
     dataset_id: str
     version: str
+    held_out_deg: float | None = None
     location: str = "FOLDER"
     limits: tuple[str, ...] = ()
     license: str = "cc-by-4.0"

@@ -17,7 +17,7 @@ COMMANDS = {
     maps.index: "zoneaxis index scan.blo --model model --out map.ang",
     maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",
     phantoms.phantom: "zoneaxis phantom --out phantom.hspy",
-    comparisons.compare: "zoneaxis compare network.ang astar.ang --scan scan.blo --out report.html",
+    comparisons.compare: "zoneaxis compare a.ang b.ang --crystal LiNiO2 --scan a.blo --out a.html",
 }
 
 app = typer.Typer(

@@ -53,7 +53,13 @@ def match(
     n_best: Annotated[int, typer.Option(help="Distinct solutions kept for each point.")] = 3,
     min_q: Annotated[
         float, typer.Option(help="Points with a lower correlation index are not indexed.")
-    ] = 0.2,
+    ] = 0.12,
+    min_agreement: Annotated[
+        float,
+        typer.Option(
+            help="Points where two halves of the pattern correlate less are noise, not indexed."
+        ),
+    ] = 0.15,
     camera_length_error: Annotated[
         float, typer.Option(help="Try camera lengths off by up to this share, e.g. 0.1.")
     ] = 0.0,
@@ -74,6 +80,7 @@ def match(
             step_deg=step_deg,
             n_best=n_best,
             min_q=min_q,
+            min_agreement=min_agreement,
             camera_scales=camera_scales(camera_length_error),
         )
 

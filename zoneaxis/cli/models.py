@@ -11,7 +11,7 @@ from zoneaxis.cli.terminal import progress_bar, say
 
 def train(
     data: Annotated[Path, typer.Option(help="Folder that `zoneaxis build` made.")],
-    out: Annotated[Path, typer.Option(help="Folder of the trained model.")],
+    out: Annotated[Path, typer.Option(help="Folder of the trained model; written at the end.")],
     model: Annotated[
         str, typer.Option(help="Network in timm's registry.")
     ] = "zoneaxis_polar_small",

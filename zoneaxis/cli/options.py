@@ -9,7 +9,12 @@ ScanPath = Annotated[
     Path, typer.Argument(help="4D-STEM scan: .hspy, .blo, .mib, .dm4, .tvips, ...")
 ]
 CrystalName = Annotated[str, typer.Option(help="Built-in name (LiNiO2) or path of a CIF.")]
-MapOut = Annotated[Path, typer.Option(help="Map to write: .ang for other programs, .h5 for all.")]
+MapOut = Annotated[
+    Path,
+    typer.Option(
+        help="Map to write: .ang for other programs (score as IQ, reliability as CI), .h5 for all."
+    ),
+]
 PixelSize = Annotated[
     float | None, typer.Option(help="Size of a pattern pixel in 1/Å, where the file does not say.")
 ]
@@ -19,7 +24,7 @@ StepSize = Annotated[
 Voltage = Annotated[float, typer.Option(help="Accelerating voltage in kV.")]
 Convergence = Annotated[float, typer.Option(help="Semi-angle of convergence in mrad.")]
 Precession = Annotated[float, typer.Option(help="Precession angle in degrees.")]
-LargestK = Annotated[float, typer.Option(help="Largest wave vector in 1/Å.")]
+LargestK = Annotated[float, typer.Option(help="Simulate no wave vector beyond, in 1/Å.")]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")
 ]

@@ -72,4 +72,9 @@ def progress_bar(doing: str, things: str, shown: str = "") -> Iterator[Callable[
             text = "" if value is None else f"{shown} {value:.3f}"
             bars.update(task, advance=done, total=total, value=text)
 
-        yield advance
+        try:
+            yield advance
+        except KeyboardInterrupt:
+            bars.stop()
+            complain("Interrupted", "yellow", f"{doing} stopped; no file is left half written.")
+            raise

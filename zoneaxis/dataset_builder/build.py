@@ -17,6 +17,7 @@ from zoneaxis.dataset_builder.schema import encode, features
 from zoneaxis.dataset_builder.workers import map_in_processes
 from zoneaxis.diffraction.bloch import bloch_disks
 from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.directions import full_operators, nearest_equivalent_deg
 from zoneaxis.diffraction.orientations import beam_directions
 from zoneaxis.diffraction.render import render
 from zoneaxis.diffraction.structure_factors import StructureFactors, structure_factors
@@ -84,6 +85,25 @@ def recipe_directions(recipe: Recipe) -> np.ndarray:
     return directions_of(recipe.scheme, crystal, recipe.resolution, recipe.seed)
 
 
+def held_out_deg(recipe: Recipe, directions: np.ndarray) -> float | None:
+    """Return the median angle from a validation direction to the nearest one for training.
+
+    Equivalent and mirrored directions count as the same. None where nothing is held out.
+
+    Args:
+        recipe: of the data set.
+        directions: all its (Phi, phi2) in degrees, shape (n, 2).
+    """
+    ids = {"train": [], "validation": []}
+    for shard in plan(recipe, len(directions)):
+        ids[shard.split] += [i for batch in shard.batches for i in batch]
+    if not ids["validation"]:
+        return None
+    held_out, trained = directions[ids["validation"]], directions[ids["train"]]
+    operators = full_operators(Crystal.from_dict(recipe.crystal))
+    return float(np.median(nearest_equivalent_deg(held_out, trained, operators)))
+
+
 def build(
     recipe: Recipe,
     folder: str | Path,
@@ -121,7 +141,7 @@ def build(
     report((rows - _rows(waiting, recipe)).total(), rows.total())
     for shard in _write(recipe, directions, waiting, folder, workers or os.cpu_count() or 1):
         report(shard.rows(recipe), rows.total())
-    write_card(folder, recipe, rows, len(directions))
+    write_card(folder, recipe, rows, len(directions), held_out_deg(recipe, directions))
     return folder
 
 

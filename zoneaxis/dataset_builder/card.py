@@ -10,7 +10,13 @@ from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.files import atomic_path
 
 
-def write_card(folder: Path, recipe: Recipe, rows: dict[str, int], directions: int) -> None:
+def write_card(
+    folder: Path,
+    recipe: Recipe,
+    rows: dict[str, int],
+    directions: int,
+    held_out_deg: float | None = None,
+) -> None:
     """Write README.md where there is none; one that is there may be a user's and is kept.
 
     Args:
@@ -18,15 +24,18 @@ def write_card(folder: Path, recipe: Recipe, rows: dict[str, int], directions: i
         recipe: how it was made.
         rows: number of rows of each split that has any.
         directions: number of beam directions in all splits together.
+        held_out_deg: median angle from a validation direction to the nearest one for training.
     """
     path = folder / "README.md"
     if not path.exists():
         with atomic_path(path) as temporary:
-            text = render_dataset_card(dataset_facts(recipe, rows, directions))
+            text = render_dataset_card(dataset_facts(recipe, rows, directions, held_out_deg))
             temporary.write_text(text, encoding="utf-8")
 
 
-def dataset_facts(recipe: Recipe, rows: dict[str, int], directions: int) -> DatasetFacts:
+def dataset_facts(
+    recipe: Recipe, rows: dict[str, int], directions: int, held_out_deg: float | None = None
+) -> DatasetFacts:
     """Return what the card of a recipe's data set says; arguments as `write_card`."""
     crystal = Crystal.from_dict(recipe.crystal)
     spacing = (
@@ -45,6 +54,7 @@ def dataset_facts(recipe: Recipe, rows: dict[str, int], directions: int) -> Data
         "incident tilt of the cone",
         sampling=f"{spacing} over the sector of the full point group",
         directions=directions,
+        held_out_deg=held_out_deg,
         thicknesses=recipe.thicknesses,
         thickness_nm=recipe.thickness_nm,
         voltage_kv=recipe.voltage_kv,

@@ -15,6 +15,7 @@ from zoneaxis.errors import CrystalError, DatasetError, SettingsError
 
 FORMAT = 1  # of the folder; another one is refused
 RECIPE_FILE = "recipe.json"
+FRAME_BEYOND_K_MAX = 1.05  # the middle of an edge may reach this times k_max, a corner more
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,14 @@ class Recipe:
         for convergence in self.convergence_mrad:
             for precession in self.precession_deg:
                 self.optics(convergence, precession)
+        if self.frame_inv_angstrom > FRAME_BEYOND_K_MAX * self.k_max_inv_angstrom:
+            # A network would learn the edge at k_max, which no real pattern has.
+            raise SettingsError(
+                f"Recipe: the pattern reaches {self.frame_inv_angstrom:.4g} 1/Å and k_max only "
+                f"{self.k_max_inv_angstrom:g} 1/Å: raise k_max, or take fewer or smaller pixels "
+                f"(now size = {self.size}, inv_angstrom_per_pixel = "
+                f"{self.inv_angstrom_per_pixel:g})."
+            )
 
     def _resolution_is_fine(self) -> bool:
         if self.scheme == "random":
@@ -90,11 +99,9 @@ class Recipe:
         return Optics(self.voltage_kv, convergence_mrad, precession_deg, self.k_max_inv_angstrom)
 
     @property
-    def mean_optics(self) -> Optics:
-        """Optics in the middle of what is drawn."""
-        low, high = self.convergence_mrad
-        precession = sum(self.precession_deg) / len(self.precession_deg)
-        return self.optics((low + high) / 2, precession)
+    def mean_convergence_mrad(self) -> float:
+        """Semi-angle in the middle of those drawn; of precession angles there is no middle."""
+        return sum(self.convergence_mrad) / 2
 
     @property
     def frame_inv_angstrom(self) -> float:

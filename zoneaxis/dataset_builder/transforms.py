@@ -20,7 +20,7 @@ from zoneaxis.diffraction.orientations import MIRROR_X, matrices_from_euler
 from zoneaxis.errors import SettingsError
 
 CRYSTAL, VACUUM, AMORPHOUS = 0, 1, 2
-DIRECT_BEAM_INV_ANGSTROM = 0.11  # beyond the disk of any convergence angle that is drawn
+DIRECT_BEAM_INV_ANGSTROM = 0.11  # holds the disks of up to 2.1 mrad at 300 kV
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +31,14 @@ class Batch:
         patterns: counts, or fractions of the beam where no counts were asked for, (b, n, n).
         matrices: orientation G of each pattern, shape (b, 3, 3); meaningless off the crystal.
         kind: CRYSTAL, VACUUM or AMORPHOUS, shape (b,).
+        inv_angstrom_per_pixel: size of a pixel, as one who knows the camera would state it; the
+            camera length of each pattern is off by its drawn scale.
     """
 
     patterns: torch.Tensor
     matrices: torch.Tensor
     kind: torch.Tensor
+    inv_angstrom_per_pixel: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Augmentation:
         rings_fraction: share of the beam in those rings.
         rings_inv_angstrom: where the innermost ring may lie.
         scale: camera length relative to the nominal one.
+        pixel: size of the camera's pixels relative to the simulation's, one draw a batch; the
+            field of view stays, so noise and vacuum are learned for coarse and fine cameras.
         shift_px: largest shift of the direct beam along each axis.
         rotate: turn each pattern by a random in-plane angle.
         mirror: show half of the patterns as their mirror images, where the crystal allows it.
@@ -67,6 +72,7 @@ class Augmentation:
     rings_fraction: tuple[float, float] = (0.02, 0.2)
     rings_inv_angstrom: tuple[float, float] = (0.25, 0.6)
     scale: tuple[float, float] = (0.95, 1.05)
+    pixel: tuple[float, float] = (0.6, 1.3)
     shift_px: float = 2.0
     rotate: bool = True
     mirror: bool = True
@@ -78,7 +84,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             lowest = 0.0
-            if name in ("scale", "bell_sigma_inv_angstrom", "rings_inv_angstrom"):
+            if name in ("scale", "pixel", "bell_sigma_inv_angstrom", "rings_inv_angstrom"):
                 lowest = 1e-3
             elif name in ("counts", "sensitivity"):
                 lowest = 1.0
@@ -100,6 +106,7 @@ class Augmentation:
         inv_angstrom_per_pixel: float,
         crystal: Crystal,
         generator: torch.Generator,
+        direct_beam_inv_angstrom: float = DIRECT_BEAM_INV_ANGSTROM,
     ) -> Batch:
         """Augment a batch.
 
@@ -109,6 +116,8 @@ class Augmentation:
             inv_angstrom_per_pixel: size of a pixel.
             crystal: for the mirror.
             generator: of every draw; the same state gives the same batch.
+            direct_beam_inv_angstrom: radius that holds the direct beam and no reflection, to
+                make patterns of vacuum and of amorphous material.
         """
         draw = _Draw(len(patterns), generator)
         patterns, matrices = self._mirrored(patterns, matrices_from_euler(euler_deg), crystal, draw)
@@ -116,14 +125,17 @@ class Augmentation:
         patterns = torch.where(
             (kind == CRYSTAL)[:, None, None],
             patterns,
-            direct_beam(patterns, DIRECT_BEAM_INV_ANGSTROM / inv_angstrom_per_pixel),
+            direct_beam(patterns, direct_beam_inv_angstrom / inv_angstrom_per_pixel),
         )
         size = patterns.shape[-1]
         patterns = self._specimen(self._unframed(patterns), kind, inv_angstrom_per_pixel, draw)
         turn = draw.uniform(0.0, 360.0) * self.rotate
-        patterns = self._camera(patterns, size, turn, draw)
+        low, high = self.pixel
+        resized = round(size / (low + (high - low) * float(draw.uniform(0.0, 1.0)[0])))
+        patterns = self._camera(patterns, resized, size / resized, turn, draw)
         about_beam = matrices_from_euler(np.stack([turn.numpy(), 0 * turn, 0 * turn], axis=1))
-        return Batch(patterns, torch.from_numpy(matrices @ about_beam).float(), kind)
+        matrices = torch.from_numpy(matrices @ about_beam).float()
+        return Batch(patterns, matrices, kind, inv_angstrom_per_pixel * size / resized)
 
     def _mirrored(
         self, patterns: torch.Tensor, matrices: np.ndarray, crystal: Crystal, draw: "_Draw"
@@ -154,7 +166,9 @@ class Augmentation:
         """
         n = patterns.shape[-1]
         reach = self.scale[1] * (2**0.5 if self.rotate else 1.0)
-        margin = math.ceil(max(0.0, (reach - 1) * n / 2 + reach * self.shift_px)) + 1
+        margin = (
+            math.ceil(max(0.0, (reach - 1) * n / 2 + reach * self.pixel[1] * self.shift_px)) + 1
+        )
         if self.rotate:
             axis = torch.arange(n) - n // 2
             patterns = patterns * (torch.hypot(axis[:, None].float(), axis.float()) < n // 2)
@@ -179,11 +193,12 @@ class Augmentation:
         )
 
     def _camera(
-        self, patterns: torch.Tensor, size: int, turn: torch.Tensor, draw: "_Draw"
+        self, patterns: torch.Tensor, size: int, pixel: float, turn: torch.Tensor, draw: "_Draw"
     ) -> torch.Tensor:
-        """Turn, scale and shift patterns, and record them."""
+        """Turn, scale and shift patterns, and record them with pixels of another size."""
         shift = torch.stack([draw.uniform(-self.shift_px, self.shift_px) for _ in range(2)], 1)
-        patterns = camera.resample(patterns, size, draw.uniform(*self.scale), turn, shift)
+        scale = draw.uniform(*self.scale) * pixel
+        patterns = camera.resample(patterns, size, scale, turn, shift)
         patterns = camera.blur(patterns, draw.uniform(*self.point_spread_px))
         if self.counts is not None:
             patterns = camera.poisson(patterns, draw.log_uniform(*self.counts), draw.generator)

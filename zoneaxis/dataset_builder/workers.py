@@ -49,13 +49,13 @@ _stop: Event | None = None  # of a worker process
 
 
 def _start(stop: Event) -> None:
+    # Ctrl-C reaches every process of the terminal; the caller alone decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     global _stop
     _stop = stop
     torch.set_num_threads(1)
-    # Ctrl-C reaches every process of the terminal; the caller alone decides what becomes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

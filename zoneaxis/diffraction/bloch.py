@@ -126,6 +126,20 @@ def incident_wave_vectors(
     return np.concatenate([in_plane, k_z], axis=-1)
 
 
+def excitation_errors(g: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Return how far beyond reflections the Ewald sphere lies along the beam, 1/Angstrom.
+
+    Args:
+        g: reflections in the pattern frame, shape (..., 3).
+        k: incident wave vectors, shape (t, 3).
+
+    Returns:
+        s, negative outside the sphere, shape (..., t).
+    """
+    toward = -(2 * g @ k.T + (g**2).sum(axis=-1, keepdims=True))
+    return toward / (2 * (k[:, 2] + g[..., 2:]))
+
+
 def select_beams(
     factors: StructureFactors,
     optics: Optics,
@@ -135,12 +149,12 @@ def select_beams(
     """Return Miller indices (n, 3), the direct beam first, and g in the pattern frame (n, 3)."""
     matrix = matrices_from_euler(np.array([0.0, *direction_deg]))
     g = factors.g_inv_angstrom @ matrix
-    k0 = 1 / optics.wavelength_angstrom
+    along = np.array([[0, 0, 1 / optics.wavelength_angstrom]])
     length2 = (g**2).sum(axis=1)
-    error = np.abs(2 * k0 * g[:, 2] + length2) / (2 * k0)
     # A tilted beam sees every point closer by up to its tilt times |g|.
-    reach = np.deg2rad(optics.precession_deg) * np.sqrt(length2)
-    near = error <= max_excitation_error_inv_angstrom + reach
+    tilt = np.deg2rad(optics.precession_deg) + 1e-3 * optics.convergence_mrad
+    reach = max_excitation_error_inv_angstrom + tilt * np.sqrt(length2)
+    near = np.abs(excitation_errors(g, along)[:, 0]) <= reach
     chosen = np.flatnonzero(near & (length2 <= optics.k_max_inv_angstrom**2))
     chosen = chosen[np.argsort(length2[chosen], kind="stable")]
     return factors.hkl[chosen], g[chosen]
@@ -162,9 +176,7 @@ def _structure_matrices(
         u = factors.lookup(hkl[:, None] - hkl[None])
         np.fill_diagonal(u, 0)
         matrix[i, :n, :n] = u / (2 * mean_k_n)
-        toward = -(2 * g @ k.T + (g**2).sum(axis=1, keepdims=True))
-        error = toward / (2 * (k_n + g[:, 2:]))
-        diagonal[i, :n] = (2 * k0 * error + absorbed) / (2 * k_n)
+        diagonal[i, :n] = (2 * k0 * excitation_errors(g, k) + absorbed) / (2 * k_n)
     return torch.from_numpy(matrix), torch.from_numpy(diagonal)
 
 

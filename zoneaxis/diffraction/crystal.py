@@ -223,8 +223,11 @@ def _problem(crystal: Crystal) -> str | None:
     if not ((crystal.occupancies >= 0) & (crystal.occupancies <= 1)).all():
         return f"occupancies {crystal.occupancies.tolist()}: expected 0 to 1."
     b = crystal.b_iso_angstrom2
-    if not ((b >= 0) & (b <= LARGEST_B_ANGSTROM2)).all():
-        return f"B factors {b.tolist()} Angstrom^2: expected 0 to {LARGEST_B_ANGSTROM2:g}."
+    if not ((b > 0) & (b <= LARGEST_B_ANGSTROM2)).all():
+        return (
+            f"B factors {b.tolist()} Angstrom^2: expected above 0, to {LARGEST_B_ANGSTROM2:g}; "
+            "where it is unknown, 0.5 is usual."
+        )
     operators = [*crystal.proper_operators, *([] if crystal.mirror is None else [crystal.mirror])]
     if not all(crystal.has_symmetry(operator) for operator in operators):
         return (

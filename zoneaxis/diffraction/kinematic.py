@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from zoneaxis.diffraction.bloch import check_inputs, incident_wave_vectors
+from zoneaxis.diffraction.bloch import check_inputs, excitation_errors, incident_wave_vectors
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.disks import Disks, disk_tilts
 from zoneaxis.diffraction.optics import Optics
@@ -131,7 +131,7 @@ def _disks(
     for start in range(0, len(directions_deg), batch):
         angles = np.pad(directions_deg[start : start + batch], ((0, 0), (1, 0)))
         g = factors.g_inv_angstrom[order] @ matrices_from_euler(angles)
-        error = _excitation_errors(g, k)
+        error = excitation_errors(g, k.reshape(-1, 3)).reshape(*g.shape[:2], *k.shape[:2])
         near = np.abs(error).min(axis=(2, 3)) <= max_error
         # The nearest to the direct beam first, and behind them what only fills the array.
         chosen = np.argsort(~near, axis=1, kind="stable")[:, : near.sum(axis=1).max()]
@@ -148,12 +148,6 @@ def _disks(
         tilts,
         optics.disk_radius_inv_angstrom,
     )
-
-
-def _excitation_errors(g: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Return s of reflections g (b, n, 3) for incident waves k (a, t, 3), shape (b, n, a, t)."""
-    toward = -(2 * np.einsum("bni,ati->bnat", g, k) + (g**2).sum(-1)[..., None, None])
-    return toward / (2 * (k[..., 2] + g[..., 2, None, None]))
 
 
 def _joined(parts: list[np.ndarray], axis: int, dtype: type) -> np.ndarray:

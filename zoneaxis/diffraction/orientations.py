@@ -81,12 +81,37 @@ def misorientation_deg(first: np.ndarray, second: np.ndarray, operators: np.ndar
     Returns:
         Angles in [0, 180], shape (...).
     """
+    trace = _traces(first, second, operators).max(axis=-1)
+    return np.rad2deg(np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)))
+
+
+def _traces(first: np.ndarray, second: np.ndarray, operators: np.ndarray) -> np.ndarray:
+    """Return trace(S G1 G2^T) for each operator S, shape (..., n)."""
     difference = np.asarray(second) @ np.swapaxes(np.asarray(first), -1, -2)
     # trace(S D^T) is the elementwise product, one operator at a time: memory stays that of D.
     flat = difference.reshape(*difference.shape[:-2], 9)
-    trace = flat @ np.asarray(operators).reshape(-1, 9).T
-    cosine = np.clip((trace.max(axis=-1) - 1) / 2, -1.0, 1.0)
-    return np.rad2deg(np.arccos(cosine))
+    return flat @ np.asarray(operators).reshape(-1, 9).T
+
+
+def mean_orientation(
+    matrices: np.ndarray, weights: np.ndarray, near: np.ndarray, operators: np.ndarray
+) -> np.ndarray:
+    """Return the weighted chordal mean of orientations, each as its equivalent nearest to `near`.
+
+    Args:
+        matrices: G, shape (n, c, 3, 3).
+        weights: of each, shape (n, c).
+        near: an orientation close to those that count, shape (n, 3, 3).
+        operators: proper symmetry operators S, shape (s, 3, 3).
+
+    Returns:
+        Rotation matrices, shape (n, 3, 3).
+    """
+    closest = _traces(matrices, near[:, None], operators).argmax(axis=2)
+    aligned = operators[closest] @ matrices
+    left, _, right = np.linalg.svd(np.einsum("nc,ncij->nij", weights, aligned))
+    left[..., 2] *= np.linalg.det(left @ right)[:, None]  # a rotation, not a reflection
+    return left @ right
 
 
 def pseudo_symmetric_deg(

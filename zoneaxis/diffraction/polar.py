@@ -3,10 +3,15 @@
 The angle grows from x (right) to y (down), so phi1 shifts a pattern towards larger angles.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 
+from zoneaxis.diffraction.disks import Disks
+
 CENTER_ITERATIONS = 4
+DRAWN_TOGETHER = 256  # templates; bounds the memory while they are made
 
 
 def polar_resample(
@@ -37,6 +42,63 @@ def polar_resample(
     half = torch.tensor([width / 2, height / 2]).to(patterns)
     grid = (points + 0.5) / half - 1  # align_corners=False: -1 and 1 are the frame's outer edges
     return F.grid_sample(patterns[:, None], grid, align_corners=False)[:, 0]
+
+
+def compressed_polar(
+    patterns: torch.Tensor,
+    center_px: torch.Tensor,
+    inv_angstrom_per_pixel: float,
+    radii_inv_angstrom: torch.Tensor,
+    n_angles: int,
+    blur_inv_angstrom: float,
+    power: float = 1.0,
+) -> torch.Tensor:
+    """Return what rises above the background of each ring, raised to a power, on a polar grid.
+
+    Args:
+        patterns: shape (B, height, width).
+        center_px: (column, row) of the direct beam, shape (B, 2).
+        inv_angstrom_per_pixel: size of a pixel.
+        radii_inv_angstrom: radii of the rings, shape (R,).
+        n_angles: A, the number of angles 2 pi i / A.
+        blur_inv_angstrom: smoothing before the power, which would lift the noise.
+        power: of the intensities.
+
+    Returns:
+        Shape (B, R, A).
+    """
+    smooth = blurred(patterns, blur_inv_angstrom / inv_angstrom_per_pixel)
+    polar = polar_resample(smooth, center_px, inv_angstrom_per_pixel, radii_inv_angstrom, n_angles)
+    # A ring's median is its background: spots cover less than half of a ring.
+    return (polar - polar.median(dim=-1, keepdim=True).values).clamp_min(0) ** power
+
+
+def polar_templates(
+    disks: Disks,
+    radii_inv_angstrom: torch.Tensor,
+    n_angles: int,
+    blur_inv_angstrom: float,
+    power: float,
+) -> Iterator[torch.Tensor]:
+    """Yield templates that look like the `compressed_polar` patterns of disks, part by part.
+
+    Args:
+        disks: of D directions; the first thickness and tilt are drawn.
+        radii_inv_angstrom: radii of the rings, shape (R,).
+        n_angles: A, the number of angles 2 pi i / A.
+        blur_inv_angstrom: smoothing of the patterns.
+        power: of the intensities.
+
+    Yields:
+        Shape (d, R, A); all d add up to D.
+    """
+    sigma = ((disks.radius_inv_angstrom / 2) ** 2 + blur_inv_angstrom**2) ** 0.5
+    heights = disks.intensity[:, 0, :, 0] ** power
+    parts = zip(
+        disks.q_inv_angstrom.split(DRAWN_TOGETHER), heights.split(DRAWN_TOGETHER), strict=True
+    )
+    for q, height in parts:
+        yield draw_polar_spots(q, height, sigma, radii_inv_angstrom, n_angles)
 
 
 def draw_polar_spots(
@@ -121,6 +183,28 @@ def direct_beam_center(
             [weight.sum(dim=1) @ offsets / total, weight.sum(dim=2) @ offsets / total], dim=-1
         )
     return center + torch.tensor([width // 2, height // 2], dtype=torch.float32)
+
+
+def checkerboard_halves(patterns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two patterns made of every second pixel each, with noise of their own.
+
+    A pixel of the other half is the mean of its four neighbors, which all lie in this one.
+
+    Args:
+        patterns: shape (B, height, width).
+
+    Returns:
+        Both halves, of the patterns' shape.
+    """
+    height, width = patterns.shape[-2:]
+    if not len(patterns):
+        return patterns, patterns  # torch does not pad nothing
+    # Reflection, unlike replication, keeps the colors of the checkerboard alternating.
+    padded = F.pad(patterns, (1, 1, 1, 1), mode="reflect")
+    across = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+    mean = (across + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]) / 4
+    odd = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 1
+    return torch.where(odd, patterns, mean), torch.where(odd, mean, patterns)
 
 
 def blurred(patterns: torch.Tensor, sigma_px: float) -> torch.Tensor:

@@ -7,6 +7,8 @@ import torch
 from zoneaxis.diffraction.disks import Disks, fit_degree, fit_matrix, monomials
 
 BATCH = 64  # directions drawn together; bounds the memory
+# Of an outline: a smaller one shifts towards the nearest pixel, or misses every pixel's center.
+SMALLEST_RADIUS_PX = 0.6
 
 
 def render(
@@ -16,7 +18,7 @@ def render(
     phi1_deg: float | torch.Tensor = 0.0,
     center_px: tuple[float, float] | None = None,
 ) -> torch.Tensor:
-    """Draw patterns of disks with true, antialiased outlines.
+    """Draw patterns of disks with true, antialiased outlines, of radius 0.6 pixels at least.
 
     Args:
         disks: of b directions at z thicknesses.
@@ -34,7 +36,7 @@ def render(
     center = torch.tensor(center_px or (size // 2, size // 2), dtype=torch.float32)
     coefficients = disks.intensity @ fit_matrix(disks.tilts).T
     degree = fit_degree(disks.tilts)
-    radius_px = disks.radius_inv_angstrom / inv_angstrom_per_pixel
+    radius_px = max(disks.radius_inv_angstrom / inv_angstrom_per_pixel, SMALLEST_RADIUS_PX)
     return torch.cat(
         [
             _draw(

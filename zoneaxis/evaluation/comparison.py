@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import (
     matrices_from_euler,
     misorientation_deg,
     pseudo_symmetric_deg,
 )
 from zoneaxis.errors import MapError
+from zoneaxis.scans.crystal_maps import LATTICE_TOLERANCE, same_cell, same_rotations
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-LATTICE_TOLERANCE = 0.05
 RIGHT_DEG = 5.0  # the angle below which the field calls a pattern correctly indexed
 LIMITS_DEG = (1, 2, 5, 10)
 CHUNK_POINTS = 1 << 16
@@ -57,16 +56,20 @@ class Metric:
 MASK_METRICS = (
     Metric("indexed_map", "share", "neither", "points that the map indexes"),
     Metric("indexed_reference", "share", "neither", "points that the reference indexes"),
-    Metric("indexed_by_one", "share", "lower", "points that only one of the two indexes"),
+    Metric("missed", "share", "lower", "missed: indexed by the reference alone"),
+    Metric("invented", "share", "lower", "invented: indexed by the map alone"),
 )
+FOUND_METRIC = Metric("found_5", "share", "higher", "found: of the reference's points, ≤ 5° off")
 ANGLE_METRICS = (
-    Metric("median_deg", "degrees", "lower", "median"),
-    Metric("mean_deg", "degrees", "lower", "mean"),
-    Metric("p95_deg", "degrees", "lower", "95th percentile"),
-    *(Metric(f"within_{d}", "share", "higher", f"at most {d}°") for d in LIMITS_DEG),
+    Metric("median_deg", "degrees", "lower", "where both index: median"),
+    Metric("mean_deg", "degrees", "lower", "where both index: mean"),
+    Metric("p95_deg", "degrees", "lower", "where both index: 95th percentile"),
+    *(Metric(f"within_{d}", "share", "higher", f"where both index: ≤ {d}°") for d in LIMITS_DEG),
 )
-OVERLAP_METRIC = Metric("within_5_any", "share", "higher", "at most 5° from either grain")
-METRICS = (*MASK_METRICS, *ANGLE_METRICS, OVERLAP_METRIC)
+OVERLAP_METRIC = Metric(
+    "within_5_any", "share", "higher", "where both index: ≤ 5° from either grain"
+)
+METRICS = (FOUND_METRIC, *MASK_METRICS, *ANGLE_METRICS, OVERLAP_METRIC)
 
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "median_deg": np.median,
@@ -78,7 +81,11 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A map against a reference of the same shape; shares of angles are of `indexed_both` points.
+    """A map against a reference of the same shape.
+
+    Angles and `within_*` are over the points that both index, so that they say nothing about
+    points that the map rejects; `found_5` is over all that the reference indexes, and a rejected
+    point counts against it. Other shares are of all points.
 
     Attributes:
         crystal_name: of the map.
@@ -122,15 +129,14 @@ class Comparison:
         return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def rows(self) -> list[tuple[Metric, list[str]]]:
-        """Return the angle metrics and their formatted values, a column for each of `friends`."""
-        rows = [
-            (m, [format_metric(m, self.metrics[_key(m.name, f)]) for f in self.friends])
-            for m in ANGLE_METRICS
+        """Return the metrics of the table, formatted, with a value for each of `friends`."""
+        table = (FOUND_METRIC, *MASK_METRICS[2:], *ANGLE_METRICS, OVERLAP_METRIC)
+        keys = {m: [_key(m.name, f) for f in self.friends] for m in table}
+        return [
+            (m, [format_metric(m, self.metrics[k]) if k in self.metrics else "" for k in keys[m]])
+            for m in table
+            if m.name in self.metrics
         ]
-        if OVERLAP_METRIC.name in self.metrics:
-            value = format_metric(OVERLAP_METRIC, self.metrics[OVERLAP_METRIC.name])
-            rows.append((OVERLAP_METRIC, [value] + [""] * (len(self.friends) - 1)))
-        return rows
 
     def table(self, names: tuple[str, str] = ("map", "reference")) -> "Table":
         """Return the metrics as a rich table.
@@ -158,10 +164,10 @@ class Comparison:
         Args:
             names: what the map and the reference are called.
         """
-        mine, theirs, one = (format_metric(m, self.metrics[m.name]) for m in MASK_METRICS)
+        mine, theirs, *_ = (format_metric(m, self.metrics[m.name]) for m in MASK_METRICS)
         return (
             f"Angles over {self.counts['indexed_both']:,} of {self.counts['points']:,} points. "
-            f"Indexed: {mine} by {names[0]}, {theirs} by {names[1]}, {one} by one of them only."
+            f"Indexed: {mine} by {names[0]}, {theirs} by {names[1]}."
         )
 
 
@@ -196,10 +202,7 @@ def compare(map: OrientationMap, reference: OrientationMap) -> Comparison:
     angles, either = _misorientations(map, reference, points)
     counts = {"points": both.size, **{k: int(m.sum()) for k, m in masks.items()}}
     counts["indexed_both"] = int(points.size)
-    metrics = {k: float(m.mean()) for k, m in masks.items()}
-    metrics["indexed_by_one"] = float((masks["indexed_map"] ^ masks["indexed_reference"]).mean())
-    for friend, values in angles.items():
-        metrics |= {_key(name, friend): float(f(values)) for name, f in STATISTICS.items()}
+    metrics = _metrics(masks, angles)
     if either is not None:
         metrics[OVERLAP_METRIC.name] = float(np.mean(either <= RIGHT_DEG))
     wrong = angles["raw"] > RIGHT_DEG
@@ -222,6 +225,17 @@ def usable(map: OrientationMap) -> np.ndarray:
     return map.indexed & np.isfinite(map.euler_deg[..., 0, :]).all(axis=-1)
 
 
+def _metrics(masks: dict[str, np.ndarray], angles: dict[str, np.ndarray]) -> dict[str, float]:
+    mine, theirs = masks.values()
+    parts = {**masks, "missed": theirs & ~mine, "invented": mine & ~theirs}
+    metrics = {name: float(part.mean()) for name, part in parts.items()}
+    for friend, values in angles.items():
+        found = np.count_nonzero(values <= RIGHT_DEG) / np.count_nonzero(theirs)
+        metrics[_key(FOUND_METRIC.name, friend)] = found
+        metrics |= {_key(name, friend): float(f(values)) for name, f in STATISTICS.items()}
+    return metrics
+
+
 def _key(name: str, friend: str) -> str:
     return name if friend == "raw" else f"{name}_{friend}"
 
@@ -239,23 +253,17 @@ def _require_comparable(map: OrientationMap, reference: OrientationMap) -> None:
             f"{reference.shape[0]} x {reference.shape[1]}: compare maps of the same scan."
         )
     mine, theirs = map.crystal, reference.crystal
-    if not _same_operators(mine, theirs):
+    if not same_rotations(mine.proper_operators, theirs.proper_operators):
         raise MapError(
             f"{mine.name} of the map has point group {mine.point_group.name}, {theirs.name} of the "
             f"reference {theirs.point_group.name}: compare maps of the same crystal."
         )
-    if not np.allclose(theirs.cell, mine.cell, rtol=LATTICE_TOLERANCE, atol=0):
+    if not same_cell(mine, theirs):
         cells = [", ".join(f"{v:.4g}" for v in crystal.cell) for crystal in (mine, theirs)]
         raise MapError(
             f"The cells differ by more than {100 * LATTICE_TOLERANCE:.0f} %: {mine.name} of the "
             f"map ({cells[0]}), {theirs.name} of the reference ({cells[1]})."
         )
-
-
-def _same_operators(mine: Crystal, theirs: Crystal) -> bool:
-    """Compare the rotations that reduce angles: a map file often names 321 where -3m is meant."""
-    a, b = mine.proper_operators, theirs.proper_operators
-    return a.shape == b.shape and all(np.abs(b - op).max(axis=(1, 2)).min() < 1e-6 for op in a)
 
 
 def _misorientations(

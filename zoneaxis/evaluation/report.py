@@ -167,7 +167,7 @@ def _settings(
             ("scan", scan.path.name),
             ("pattern pixel", f"{scan.inv_angstrom_per_pixel:.5g} 1/Å"),
             (
-                "optics of the simulation" + ("" if optics else " (assumed)"),
+                "optics of the simulation",
                 f"{used.voltage_kv:g} kV, {used.convergence_mrad:g} mrad, precession "
                 f"{used.precession_deg:g}°, to {used.k_max_inv_angstrom:g} 1/Å",
             ),

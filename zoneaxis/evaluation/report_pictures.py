@@ -171,7 +171,9 @@ def pattern_pictures(
         angles = comparison.misorientation_deg
         apart = ", ".join(f"{angles[f][row, col]:.1f}° {FRIENDS[f]}" for f in comparison.friends)
         figure = _figure(5.5, 2.2)
-        figures.pattern_pair(figure, measured, panels, pixel, optics.disk_radius_inv_angstrom)
+        figures.pattern_pair(
+            figure, measured, panels, pixel, optics.disk_radius_inv_angstrom, fit.center_px
+        )
         caption = f"{number}. Row {row}, column {col}. Misorientation {apart}."
         pictures.append(_picture(figure, caption, tuple(rows)))
     return pictures

@@ -32,7 +32,7 @@ class PatternCNN(nn.Module):
     def __init__(
         self,
         widths: tuple[int, ...] = (8, 16, 32, 64, 128, 256),
-        hidden: int = 512,
+        hidden: int = 128,
         dropout: float = 0.2,
         img_size: int = 128,
         in_chans: int = 1,

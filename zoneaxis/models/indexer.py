@@ -23,7 +23,7 @@ from zoneaxis.models.preprocessing import (
     PolarInput,
     preprocessing_from_dict,
 )
-from zoneaxis.scans.indexing import Indexed
+from zoneaxis.scans.indexing import Indexed, require_frame
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,12 +75,18 @@ class NetworkIndexer:
         """Return the n best orientations of each pattern.
 
         The score is the probability of an orientation and its neighbors, the reliability
-        1 - second / first. Vacuum and amorphous material are not indexed.
+        1 - second / first. Indexed is what is likelier one orientation than vacuum or amorphous
+        material, and at least `min_confidence`.
 
         Args:
             patterns: any non-negative intensities, shape (n, h, w).
             inv_angstrom_per_pixel: size of a pixel.
+
+        Raises:
+            ScanError: the frame shows less than half of what the network has learned to look at.
         """
+        half = 0.5 * self.preprocess.outer_inv_angstrom
+        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, half)
         parts = [
             self._index_batch(patterns[start : start + BATCH], inv_angstrom_per_pixel)
             for start in range(0, max(len(patterns), 1), BATCH)
@@ -91,7 +97,7 @@ class NetworkIndexer:
             euler_deg=reduce_euler(euler_from_matrices(matrices), self.crystal),
             score=mass,
             reliability=1 - second / np.maximum(first, 1e-30),
-            indexed=(other.sum(axis=1) < 0.5) & (first >= self.min_confidence),
+            indexed=first > np.maximum(other.sum(axis=1), self.min_confidence),
             properties={"vacuum": other[:, 0], "amorphous": other[:, 1]},
         )
 
@@ -126,7 +132,8 @@ class NetworkIndexer:
 
         folder = Path(folder)
         with atomic_path(folder / "labels.safetensors") as path:
-            save_file({"directions_deg": torch.from_numpy(self.labels.directions_deg)}, path)
+            directions = np.ascontiguousarray(self.labels.directions_deg)
+            save_file({"directions_deg": torch.from_numpy(directions)}, path)
         with atomic_path(folder / "model.safetensors") as path:
             weights = self.network.state_dict()
             save_file({key: value.contiguous() for key, value in weights.items()}, path)
@@ -225,18 +232,19 @@ def create_indexer(model: str, labels: OrientationLabels, recipe: Recipe) -> Net
         SettingsError: no such network, or one that does not fit the labels or the patterns.
     """
     network = _create_network(model, labels.n_classes, _model_args(model, labels))
+    outer = 0.95 * min(recipe.frame_inv_angstrom, recipe.k_max_inv_angstrom)
     _, height, width = network.default_cfg["input_size"]
-    if _is_polar(model):
-        disk = recipe.mean_optics.disk_radius_inv_angstrom
+    if getattr(network, "input_kind", "cartesian") == "polar":
+        disk = recipe.optics(recipe.mean_convergence_mrad, 0.0).disk_radius_inv_angstrom
         preprocess = PolarInput(
             inner_inv_angstrom=disk + 3 * PolarInput.blur_inv_angstrom,
-            outer_inv_angstrom=0.95 * recipe.frame_inv_angstrom,
+            outer_inv_angstrom=outer,
             n_radii=height,
             n_angles=width,
             disk_radius_inv_angstrom=disk,
         )
     else:
-        preprocess = CartesianInput(height, 0.95 * recipe.frame_inv_angstrom)
+        preprocess = CartesianInput(height, outer)
     return NetworkIndexer(network, labels, preprocess, recipe, model)
 
 

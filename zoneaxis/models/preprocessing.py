@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from zoneaxis.diffraction import camera
-from zoneaxis.diffraction.polar import blurred, direct_beam_center, polar_resample
+from zoneaxis.diffraction.polar import blurred, compressed_polar, direct_beam_center
 from zoneaxis.errors import SettingsError
 
 
@@ -65,9 +65,14 @@ class PolarInput:
         center = direct_beam_center(
             patterns, self.disk_radius_inv_angstrom / inv_angstrom_per_pixel
         )
-        smooth = blurred(patterns, self.blur_inv_angstrom / inv_angstrom_per_pixel)
-        polar = polar_resample(smooth, center, inv_angstrom_per_pixel, self.radii, self.n_angles)
-        polar = (polar - polar.median(dim=-1, keepdim=True).values).clamp(min=0)
+        polar = compressed_polar(
+            patterns,
+            center,
+            inv_angstrom_per_pixel,
+            self.radii,
+            self.n_angles,
+            self.blur_inv_angstrom,
+        )
         polar = polar / polar.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
         return torch.stack([polar**power for power in self.powers], dim=1)
 

@@ -1,15 +1,12 @@
 """Kinematic templates of each direction class: where a polar network starts."""
 
-import numpy as np
 import torch
 
 from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.polar import draw_polar_spots
+from zoneaxis.diffraction.polar import polar_templates
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.preprocessing import PolarInput
-
-DRAWN_TOGETHER = 256  # templates; bounds the memory
 
 
 def kinematic_templates(
@@ -26,21 +23,9 @@ def kinematic_templates(
         Shape (directions, channels, radii, angles).
     """
     disks = enveloped_disks(labels.crystal, optics, labels.directions_deg)
-    sigma = float(np.hypot(disks.radius_inv_angstrom / 2, preprocess.blur_inv_angstrom))
-    parts = zip(
-        disks.q_inv_angstrom.split(DRAWN_TOGETHER),
-        disks.intensity[:, 0, :, 0].split(DRAWN_TOGETHER),
-        strict=True,
-    )
-    return torch.cat(
-        [
-            torch.stack(
-                [
-                    draw_polar_spots(q, height**power, sigma, preprocess.radii, preprocess.n_angles)
-                    for power in preprocess.powers
-                ],
-                dim=1,
-            )
-            for q, height in parts
-        ]
-    )
+    radii, n_angles, blur = preprocess.radii, preprocess.n_angles, preprocess.blur_inv_angstrom
+    channels = [
+        torch.cat(list(polar_templates(disks, radii, n_angles, blur, power)))
+        for power in preprocess.powers
+    ]
+    return torch.stack(channels, dim=1)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from zoneaxis.models.indexer import NetworkIndexer, create_indexer
 from zoneaxis.models.labels import CRYSTAL, OrientationLabels
 from zoneaxis.models.preprocessing import PolarInput
 from zoneaxis.models.templates import kinematic_templates
+from zoneaxis.scans.indexing import Indexed
 
 if TYPE_CHECKING:
     from torch import nn
+
+VALIDATION_PATTERNS = 512
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,12 @@ def train(
         torch.manual_seed(settings.seed)
         indexer = create_indexer(settings.model, labels, dataset.recipe)
         if isinstance(indexer.preprocess, PolarInput):
-            optics = dataset.recipe.mean_optics
-            templates = kinematic_templates(labels, indexer.preprocess, optics)
-            indexer.network.set_templates(templates)
+            indexer.network.set_templates(_templates(indexer))
         average = fit(indexer, dataset, settings, augmentation, progress)
     trained = replace(indexer, network=average)
+    if dataset.rows("validation"):
+        threshold = confidence_threshold(trained, dataset, augmentation, settings)
+        trained = trained.with_min_confidence(threshold)
     metrics = validate(trained, dataset, augmentation, settings)
     history = {**asdict(settings), "augmentation": asdict(augmentation), **metrics}
     return replace(trained, training=history)
@@ -145,7 +150,7 @@ def batch_loss(
     classes, weights = labels.soft_targets(batch.matrices, settings.label_sigma_deg)
     other = batch.kind != CRYSTAL
     classes[other] = (labels.n_orientations - 1 + batch.kind[other])[:, None]
-    logits = network(indexer.preprocess(batch.patterns, indexer.recipe.inv_angstrom_per_pixel))
+    logits = network(indexer.preprocess(batch.patterns, batch.inv_angstrom_per_pixel))
     return (logits.logsumexp(dim=1) - (logits.gather(1, classes) * weights).sum(dim=1)).mean()
 
 
@@ -160,14 +165,28 @@ def stream(
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     order = np.empty(0, dtype=int)
+    recipe = dataset.recipe
+    disk = recipe.optics(max(recipe.convergence_mrad), 0.0).disk_radius_inv_angstrom
     while True:
         while len(order) < batch_size:
             order = np.concatenate([order, rng.permutation(dataset.rows(split))])
         rows, order = order[:batch_size], order[batch_size:]
         patterns, euler = dataset.batch(split, rows)
-        yield augmentation(
-            patterns, euler, dataset.recipe.inv_angstrom_per_pixel, dataset.crystal, generator
-        )
+        pixel, crystal = recipe.inv_angstrom_per_pixel, dataset.crystal
+        yield augmentation(patterns, euler, pixel, crystal, generator, 1.2 * disk)
+
+
+def confidence_threshold(
+    indexer: NetworkIndexer,
+    dataset: PatternDataset,
+    augmentation: Augmentation,
+    settings: TrainingSettings,
+    rejected: float = 0.99,
+) -> float:
+    """Return the confidence that a share `rejected` of vacuum and amorphous patterns misses."""
+    empty = replace(augmentation, vacuum_probability=0.5, amorphous_probability=0.5)
+    _, result = _indexed(indexer, dataset, empty, settings, settings.seed + 2)
+    return float(np.quantile(result.score[:, 0] * result.indexed, rejected))
 
 
 def validate(
@@ -175,39 +194,59 @@ def validate(
     dataset: PatternDataset,
     augmentation: Augmentation,
     settings: TrainingSettings,
-    batches: int = 8,
 ) -> dict[str, Any]:
-    """Return figures on augmented patterns of directions that training never saw."""
+    """Return figures on augmented patterns of directions that training never saw.
+
+    Angles are over all crystalline patterns, also those that the threshold rejects; half of the
+    patterns for the other two figures show vacuum or amorphous material.
+    """
     if not dataset.rows("validation"):
         return {}
-    source = stream(dataset, "validation", augmentation, settings.batch_size, settings.seed + 1)
-    angles, kinds = [], []
-    for _ in range(batches):
-        batch = next(source)
-        result = indexer.index(batch.patterns.numpy(), dataset.recipe.inv_angstrom_per_pixel)
-        crystal = (batch.kind == CRYSTAL).numpy()
-        kinds.append(result.indexed == crystal)
-        angles.append(
-            misorientation_deg(
-                matrices_from_euler(result.euler_deg[crystal, 0]),
-                batch.matrices.numpy()[crystal],
-                dataset.crystal.proper_operators,
-            )
-        )
-    angle = np.concatenate(angles)
-    figures = {
-        "validation_kind_accuracy": float(np.concatenate(kinds).mean()),
-        "validation_patterns": batches * settings.batch_size,
-    }
-    if not len(angle):
-        return figures
+    only_crystal = replace(augmentation, vacuum_probability=0.0, amorphous_probability=0.0)
+    truth, result = _indexed(indexer, dataset, only_crystal, settings, settings.seed + 1)
+    angle = misorientation_deg(
+        matrices_from_euler(result.euler_deg[:, 0]), truth, dataset.crystal.proper_operators
+    )
+    empty = replace(augmentation, vacuum_probability=0.5, amorphous_probability=0.5)
+    _, nothing = _indexed(indexer, dataset, empty, settings, settings.seed + 3)
     return {
         "validation_median_deg": float(np.median(angle)),
         "validation_within_2_deg": float((angle < 2).mean()),
         "validation_within_5_deg": float((angle < 5).mean()),
-        "validation_crystal_patterns": len(angle),
-        **figures,
+        "validation_crystal_indexed": float(result.indexed.mean()),
+        "validation_empty_rejected": float(1 - nothing.indexed.mean()),
+        "validation_patterns": len(angle),
     }
+
+
+def _indexed(
+    indexer: NetworkIndexer,
+    dataset: PatternDataset,
+    augmentation: Augmentation,
+    settings: TrainingSettings,
+    seed: int,
+) -> tuple[np.ndarray, Indexed]:
+    """Return true orientations (n, 3, 3) of augmented validation patterns, and the answers."""
+    source = stream(dataset, "validation", augmentation, settings.batch_size, seed)
+    truths, answers = [], []
+    for batch in islice(source, max(1, VALIDATION_PATTERNS // settings.batch_size)):
+        truths.append(batch.matrices.numpy())
+        answers.append(indexer.index(batch.patterns.numpy(), batch.inv_angstrom_per_pixel))
+    columns = ("euler_deg", "score", "reliability", "indexed")
+    joined = {name: np.concatenate([getattr(a, name) for a in answers]) for name in columns}
+    return np.concatenate(truths), Indexed(**joined)
+
+
+def _templates(indexer: NetworkIndexer) -> torch.Tensor:
+    """Return kinematic templates, averaged over the precession angles of the data."""
+    recipe = indexer.recipe
+    parts = [
+        kinematic_templates(
+            indexer.labels, indexer.preprocess, recipe.optics(recipe.mean_convergence_mrad, angle)
+        )
+        for angle in recipe.precession_deg
+    ]
+    return torch.stack(parts).mean(dim=0)
 
 
 def _warm_cosine(steps: int) -> Callable[[int], float]:

@@ -7,9 +7,10 @@ import numpy as np
 from orix.crystal_map import CrystalMap, Phase
 from orix.quaternion.symmetry import get_point_group
 
-from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.crystal import SMALLEST_EDGE_ANGSTROM, Crystal
 from zoneaxis.errors import MapError
 
+LATTICE_TOLERANCE = 0.05  # of lengths and angles, for cells to be of one crystal
 NM_PER_UNIT = {"nm": 1.0, "um": 1e3}
 # What orix calls the columns -> (score, its largest value), (reliability).
 SCORE_COLUMNS = (
@@ -97,6 +98,59 @@ def crystal_of(crystal_map: CrystalMap) -> Crystal:
     if np.allclose(cell, (1, 1, 1, 90, 90, 90)):  # orix's stand-in for no lattice
         raise MapError("it gives no lattice constants: give the crystal.")
     return without_sites(phase.name or "phase", cell, _space_group(phase))
+
+
+def require_same_crystal(given: Crystal | None, crystal_map: CrystalMap) -> None:
+    """Refuse a crystal, if one is given, that a map with a usable phase contradicts.
+
+    Raises:
+        MapError: the map's phase has other rotations or another cell.
+    """
+    if given is None:
+        return
+    try:
+        own = crystal_of(crystal_map)
+    except MapError:
+        return
+    require_alike(given, own)
+
+
+def require_alike(given: Crystal, own: Crystal) -> None:
+    """Refuse a crystal given for a map of another one, as far as the map's is known.
+
+    Files name -3m, 3m or 32 for one and the same crystal: the rotations of the Laue group count.
+
+    Args:
+        given: by the caller.
+        own: what the map's file says.
+
+    Raises:
+        MapError: other rotations, or cells that differ by more than 5 %.
+    """
+    lengths = np.array(own.cell[:3])
+    if not (np.isfinite(own.cell).all() and lengths.min() >= SMALLEST_EDGE_ANGSTROM):
+        return
+    groups = [crystal.point_group.laue for crystal in (own, given)]
+    rotations = [group.proper_subgroup.to_matrix() for group in groups]
+    if not same_rotations(*rotations) or not same_cell(given, own):
+        crystals = [
+            f"{crystal.name} (Laue group {group.name}, cell "
+            f"{', '.join(f'{v:.4g}' for v in crystal.cell)})"
+            for crystal, group in zip((own, given), groups, strict=True)
+        ]
+        raise MapError(
+            f"it is a map of {crystals[0]}, not of {crystals[1]}: give the crystal it was made for."
+        )
+
+
+def same_rotations(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two sets of rotation matrices, (n, 3, 3) and (m, 3, 3), are the same."""
+    return a.shape == b.shape and all(np.abs(b - op).max(axis=(1, 2)).min() < 1e-6 for op in a)
+
+
+def same_cell(a: Crystal, b: Crystal) -> bool:
+    """Return whether two cells agree within 5 %."""
+    return np.allclose(a.cell, b.cell, rtol=LATTICE_TOLERANCE, atol=0)
 
 
 def _space_group(phase: Phase) -> int:

@@ -1,5 +1,6 @@
 """The Indexer protocol (patterns -> n best orientations with scores) and the loop over a scan."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -55,7 +56,8 @@ def index_scan(
 ) -> OrientationMap:
     """Index every pattern of a scan, with one block of the file in memory at a time.
 
-    A pattern with NaN, inf or negative counts, or without any, is marked not indexed.
+    A pattern with NaN, inf or negative counts, or without any, is marked not indexed; a warning
+    says how many there were.
 
     Args:
         indexer: finds the orientations.
@@ -75,6 +77,7 @@ def index_scan(
     rows, cols = scan.shape
     points = np.arange(rows * cols).reshape(rows, cols)
     collected = None
+    bad = empty = 0
     for row, col in _blocks(scan, batch_size):
         where = points[row, col].ravel()
         patterns = scan.read(row, col)
@@ -83,6 +86,8 @@ def index_scan(
             with np.errstate(over="ignore"):  # beyond float32 is inf, and inf is refused below
                 batch = patterns[start : start + batch_size].astype(np.float32)
             good = usable(batch)
+            bad += np.count_nonzero(~good)
+            empty += np.count_nonzero(~batch[~good].any(axis=(1, 2)))
             if good.any():
                 chosen = batch if good.all() else batch[good]
                 found = indexer.index(chosen, scan.inv_angstrom_per_pixel)
@@ -95,7 +100,35 @@ def index_scan(
             f"{scan.path} has no usable pattern: each is empty, or holds NaN, inf or negative "
             "counts. If a dark reference was subtracted, clip the counts at 0."
         )
+    if bad:
+        warnings.warn(
+            f"{bad} of {points.size} patterns hold NaN, inf, negative or no counts and are marked "
+            f"not indexed ({empty} of them hold no counts at all).",
+            stacklevel=2,
+        )
     return _as_map(collected, indexer.crystal, scan)
+
+
+def require_frame(
+    shape: tuple[int, int], inv_angstrom_per_pixel: float, needed_inv_angstrom: float
+) -> None:
+    """Make sure that patterns reach as far as an indexer needs.
+
+    Args:
+        shape: height and width of a pattern in pixels.
+        inv_angstrom_per_pixel: size of a pixel.
+        needed_inv_angstrom: smallest distance from the center to the frame's edge.
+
+    Raises:
+        ScanError: they do not; most likely the pixel size is wrong.
+    """
+    reach = (min(shape) // 2) * inv_angstrom_per_pixel
+    if not reach >= needed_inv_angstrom:  # also where the pixel size is NaN
+        raise ScanError(
+            f"Patterns of {shape[0]} x {shape[1]} pixels of {inv_angstrom_per_pixel:g} "
+            f"1/Angstrom reach {reach:.3f} 1/Angstrom; indexing needs {needed_inv_angstrom:.3f} "
+            "at least. Check the pixel size (--inv-angstrom-per-pixel)."
+        )
 
 
 def usable(patterns: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ class OrientationMap:
             crystal: overrides the map's phase.
 
         Raises:
-            MapError: not a complete square grid, or no phase and no crystal given.
+            MapError: not a complete square grid, no phase, or another than that of `crystal`.
         """
         return _taken_over(crystal_map, crystal, crystal_maps.grid(crystal_map))
 
@@ -115,7 +115,8 @@ class OrientationMap:
         """Write the map; the suffix says how.
 
         .ang holds the best orientation and both scores, to 1e-5, for EDAX, MTEX and ASTAR users:
-        coordinates in micrometers, not-indexed points with Euler angles 4 pi and confidence -1.
+        score in the column IQ, reliability in CI, coordinates in micrometers, not-indexed points
+        with Euler angles 4 pi and CI -1.
         .h5 (orix HDF5) holds everything, losslessly.
 
         Raises:
@@ -161,7 +162,7 @@ class OrientationMap:
             crystal: overrides the file's phase, which often lacks sites or the full symmetry.
 
         Raises:
-            MapError: missing, damaged or foreign file, or no phase in it and no crystal given.
+            MapError: missing, damaged or foreign file, no phase, or another than `crystal`'s.
         """
         path = Path(path)
         if not path.is_file():
@@ -253,8 +254,10 @@ def _read_own(file: Any, crystal: Crystal | None) -> OrientationMap:
     shape = tuple(int(n) for n in own["shape"])
     data = {name: values[()] for name, values in file["crystal_map/data"].items()}
     euler = np.rad2deg(np.stack([data[name] for name in ("phi1", "Phi", "phi2")], axis=-1))
+    stored = _crystal_from_json(own["crystal"].asstr()[()])
+    crystal_maps.require_alike(crystal or stored, stored)
     return OrientationMap(
-        crystal=crystal or _crystal_from_json(own["crystal"].asstr()[()]),
+        crystal=crystal or stored,
         euler_deg=euler.reshape(*shape, 3),
         score=data["score"].reshape(shape),
         reliability=data["reliability"].reshape(shape[:2]),
@@ -280,6 +283,7 @@ def _crystal_from_json(text: str) -> Crystal:
 def _taken_over(
     crystal_map: CrystalMap, crystal: Crystal | None, grid: tuple[int, int, float]
 ) -> OrientationMap:
+    crystal_maps.require_same_crystal(crystal, crystal_map)
     rows, cols, step_nm = grid
     euler = np.rad2deg(crystal_map.rotations.to_euler()).reshape(rows, cols, -1, 3)
     indexed = crystal_maps.one_phase(crystal_map).reshape(rows, cols)

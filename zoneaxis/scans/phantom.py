@@ -47,7 +47,7 @@ class Phantom:
         vacuum: share of the points outside the particle, the amorphous rim among them.
         rim_width: width of the amorphous rim in points.
         boundary_width: mean width in points of the band in which two grains overlap.
-        shift_px: standard deviation of the pattern's center from point to point, in pixels.
+        shift_px: standard deviation of the pattern's center; the beam of a real scan wanders.
         counts: incident electrons a pattern.
         seed: of everything random.
     """
@@ -62,7 +62,7 @@ class Phantom:
     vacuum: float = 0.25
     rim_width: float = 2.0
     boundary_width: float = 2.0
-    shift_px: float = 0.0
+    shift_px: float = 0.5
     counts: float = 1e5
     seed: int = 0
 

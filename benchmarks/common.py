@@ -1,0 +1,65 @@
+"""What the benchmarks share: where data and results lie, and what a result must say of itself."""
+
+import inspect
+import json
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoneaxis
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def write_results(path: Path, settings: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write rows with the settings and the machine behind them as JSON.
+
+    Args:
+        path: the file; its folder is made.
+        settings: whatever changes the figures, indexer settings included.
+        rows: the figures.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {**provenance(), "settings": settings, "rows": rows}
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"Figures in {path}")
+
+
+def provenance() -> dict[str, Any]:
+    """Return version, commit, threads and processor; the commit ends in -dirty after edits."""
+    return {
+        "zoneaxis": zoneaxis.__version__,
+        "commit": _commit(),
+        "threads": torch.get_num_threads(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def defaults(function: Callable) -> dict[str, Any]:
+    """Return the default arguments of a function or class, the settings a benchmark runs with."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
