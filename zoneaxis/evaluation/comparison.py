@@ -56,19 +56,17 @@ class Metric:
 MASK_METRICS = (
     Metric("indexed_map", "share", "neither", "points that the map indexes"),
     Metric("indexed_reference", "share", "neither", "points that the reference indexes"),
-    Metric("missed", "share", "lower", "missed: indexed by the reference alone"),
-    Metric("invented", "share", "lower", "invented: indexed by the map alone"),
+    Metric("missed", "share", "lower", "indexed by reference alone"),
+    Metric("invented", "share", "lower", "indexed by map alone"),
 )
-FOUND_METRIC = Metric("found_5", "share", "higher", "found: of the reference's points, ≤ 5° off")
+FOUND_METRIC = Metric("found_5", "share", "higher", "indexed and ≤ 5° off")
 ANGLE_METRICS = (
-    Metric("median_deg", "degrees", "lower", "where both index: median"),
-    Metric("mean_deg", "degrees", "lower", "where both index: mean"),
-    Metric("p95_deg", "degrees", "lower", "where both index: 95th percentile"),
-    *(Metric(f"within_{d}", "share", "higher", f"where both index: ≤ {d}°") for d in LIMITS_DEG),
+    Metric("median_deg", "degrees", "lower", "median"),
+    Metric("mean_deg", "degrees", "lower", "mean"),
+    Metric("p95_deg", "degrees", "lower", "95th percentile"),
+    *(Metric(f"within_{d}", "share", "higher", f"≤ {d}°") for d in LIMITS_DEG),
 )
-OVERLAP_METRIC = Metric(
-    "within_5_any", "share", "higher", "where both index: ≤ 5° from either grain"
-)
+OVERLAP_METRIC = Metric("within_5_any", "share", "higher", "≤ 5° from either grain")
 METRICS = (FOUND_METRIC, *MASK_METRICS, *ANGLE_METRICS, OVERLAP_METRIC)
 
 STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
@@ -166,7 +164,9 @@ class Comparison:
         """
         mine, theirs, *_ = (format_metric(m, self.metrics[m.name]) for m in MASK_METRICS)
         return (
-            f"Angles over {self.counts['indexed_both']:,} of {self.counts['points']:,} points. "
+            f"The first row is a share of the points that {names[1]} indexes, the next two of all "
+            f"{self.counts['points']:,} points; the angles are over the "
+            f"{self.counts['indexed_both']:,} that both index. "
             f"Indexed: {mine} by {names[0]}, {theirs} by {names[1]}."
         )
 

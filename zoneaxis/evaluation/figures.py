@@ -199,7 +199,7 @@ def agreement_map(
         title="indexed by",
         frameon=False,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.07),
+        bbox_to_anchor=(0.5, -0.2),
         ncols=2,
     )
 
