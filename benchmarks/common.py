@@ -1,6 +1,8 @@
 """What the benchmarks share: where data and results lie, and what a result must say of itself."""
 
+import contextlib
 import inspect
+import io
 import json
 import platform
 import subprocess
@@ -8,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import zoneaxis
+from zoneaxis.diffraction.crystal import Crystal
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -63,3 +67,20 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def py4dstem_crystal(crystal: Crystal, method: str, voltage_kv: float, k_max: float) -> Any:
+    """Return the crystal in py4DSTEM, with its own structure factors up to k_max in 1/Angstrom."""
+    from py4DSTEM.process.diffraction import Crystal as TheirCrystal
+
+    b = dict(zip(crystal.numbers.tolist(), crystal.b_iso_angstrom2.tolist(), strict=True))
+    theirs = TheirCrystal(crystal.positions, crystal.numbers, crystal.cell)
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs.calculate_dynamical_structure_factors(
+            voltage_kv * 1e3,
+            method,
+            k_max=k_max,
+            thermal_sigma={z: np.sqrt(value / (8 * np.pi**2)) for z, value in b.items()},
+            g_vec_precision=9,
+        )
+    return theirs

@@ -11,11 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "zoneaxis"
 
-GROUND = {"errors", "files"}
+GROUND = {"errors", "files", "cache"}
 ALLOWED = {
     "": set(),  # zoneaxis/__init__.py
     "errors": set(),
     "files": {"errors"},
+    "cache": {"errors", "files"},
     "diffraction": GROUND,
     "scans": GROUND | {"diffraction"},
     "cards": GROUND,

@@ -15,6 +15,7 @@ from zoneaxis.dataset_builder.transforms import (
 )
 from zoneaxis.diffraction.bloch import bloch_disks
 from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.disks import disk_tilts
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
@@ -45,7 +46,7 @@ NOTHING = Augmentation(
 
 def simulated(crystal: Crystal, euler_deg: np.ndarray) -> torch.Tensor:
     """Patterns simulated at full orientations: no image is turned or mirrored."""
-    disks = bloch_disks(crystal, OPTICS, euler_deg[:, 1:], np.array([30.0]), rings=1)
+    disks = bloch_disks(crystal, OPTICS, euler_deg[:, 1:], np.array([30.0]), tilts=disk_tilts(1))
     phi1 = torch.from_numpy(euler_deg[:, 0]).float()
     return render(disks, SIZE, PIXEL, phi1)[:, 0]
 

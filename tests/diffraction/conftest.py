@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.structure_factors import StructureFactors, structure_factors
+from zoneaxis.diffraction.structure_factors import METHODS, StructureFactors, structure_factors
 
 VOLTAGE_KV = 300.0
 K_MAX = 1.25  # of beams; the tables reach twice as far
@@ -18,7 +18,7 @@ def absorptive(nickelate) -> StructureFactors:
 
 @pytest.fixture(scope="session")
 def elastic(nickelate) -> StructureFactors:
-    return structure_factors(nickelate, VOLTAGE_KV, 2 * K_MAX, absorption=False)
+    return structure_factors(nickelate, VOLTAGE_KV, 2 * K_MAX, "WK")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def in_py4dstem(crystal: Crystal, method: str):
 @pytest.fixture(scope="session")
 def py4dstem_crystals(nickelate) -> dict:
     """LiNiO2 in py4DSTEM, by the name of the method."""
-    return {method: in_py4dstem(nickelate, method) for method in ("WK", "WK-CP")}
+    return {method: in_py4dstem(nickelate, method) for method in METHODS}
 
 
 @pytest.fixture(scope="session")

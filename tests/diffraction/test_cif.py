@@ -66,6 +66,59 @@ def test_one_warning_names_every_site_without_b(tmp_path):
     assert len(caught) == 1
 
 
+LITHIUM_NICKEL_OXIDE = LINIO2[: LINIO2.index("loop_")]
+SITE = ("label", "type_symbol", "fract_x", "fract_y", "fract_z")
+
+
+def loop(columns, *rows):
+    return "\n".join(["loop_", *(f"_atom_site_{c}" for c in columns), *rows, ""])
+
+
+ANISOTROPIC = loop(
+    [f"aniso_{c}" for c in ("label", "U_11", "U_22", "U_33", "U_12", "U_13", "U_23")],
+    "Ni1 0.006 0.006 0.009 0.003 0 0",
+)
+NICKEL = "Ni1 Ni 0 0 0"
+
+
+@pytest.mark.parametrize(
+    ("sites", "b"),
+    [
+        (loop((*SITE, "U_iso_or_equiv"), f"{NICKEL} 0.007(2)"), 8 * np.pi**2 * 0.007),
+        (loop((*SITE, "B_iso_or_equiv", "adp_type"), f"{NICKEL} 0.55 Biso"), 0.55),
+        (loop((*SITE, "U_iso_or_equiv", "adp_type"), f"{NICKEL} .1 Uani") + ANISOTROPIC, None),
+        (loop(SITE, NICKEL) + ANISOTROPIC, None),
+        (loop(SITE, NICKEL) + ANISOTROPIC.replace("U", "B").replace("0.00", "0."), 0.7),
+    ],
+    ids=["U_iso", "B_iso", "U_aniso beside U_iso", "U_aniso", "B_aniso"],
+)
+def test_every_kind_of_displacement_factor_is_read(tmp_path, sites, b):
+    crystal = load_crystal(cif(tmp_path, LITHIUM_NICKEL_OXIDE + sites))
+    assert crystal.symbols == ["Ni"] * 3
+    # The mean over the three directions.
+    np.testing.assert_allclose(crystal.b_iso_angstrom2, b or 8 * np.pi**2 * 0.007, rtol=1e-5)
+
+
+def test_antisite_mixing_and_vacancies_are_read(tmp_path, nickelate):
+    text = LINIO2.replace("Ni1 Ni 0 0 0 1 0.45", "Ni1 Ni 0 0 0 0.98 0.45\nLi2 Li 0 0 0 0.02 0.45")
+    mixed = load_crystal(cif(tmp_path, text.replace("0.5 1 1.0", "0.5 0.9 1.0")))
+    found = sorted(zip(mixed.symbols, mixed.occupancies.tolist(), strict=True))
+    assert found == sorted([("Ni", 0.98), ("Li", 0.02), ("Li", 0.9), *[("O", 1.0)] * 2] * 3)
+    np.testing.assert_array_equal(mixed.centering, nickelate.centering)
+
+
+TITANIUM = GOLD[: GOLD.index("Au1")].replace("4.08", "2.95").replace("c 2.95", "c 4.68")
+for old, new in (("F m -3 m", "P 63/m m c"), ("225", "194"), ("gamma 90", "gamma 120")):
+    TITANIUM = TITANIUM.replace(old, new)
+
+
+@pytest.mark.parametrize("place", ["0.33333333 0.66666667", "0.3333 0.6667"])
+def test_rounded_special_positions_hold_one_atom(tmp_path, place):
+    titanium = load_crystal(cif(tmp_path, TITANIUM + f"Ti1 Ti {place} 0.25 0.006\n"))
+    expected = [[1 / 3, 2 / 3, 1 / 4], [2 / 3, 1 / 3, 3 / 4]]
+    np.testing.assert_allclose(titanium.positions, expected, atol=1e-7)
+
+
 BROKEN = {
     "empty": ("", "no symmetry or no sites"),
     "garbage": ("this is\nno CIF", "not a readable CIF"),
@@ -85,6 +138,8 @@ BROKEN = {
     "impossible angle": (LINIO2.replace("gamma 120", "gamma 190"), "is not a unit cell"),
     "cell of another symmetry": (LINIO2.replace("gamma 120", "gamma 90"), "lack the symmetry"),
     "NaN position": (LINIO2.replace("0.2585", "nan"), "not a readable CIF"),
+    "too few digits": (TITANIUM + "Ti1 Ti 0.333 0.667 0.25 0.006\n", "more digits"),
+    "site listed twice": (LINIO2.replace("Li1 Li 0 0 0.5", "Li1 Ni 0 0 0"), "remove a duplicate"),
     "overfull site": (LINIO2.replace("0.5 1 1.0", "0.5 7 1.0"), "occupancies .* expected 0 to 1"),
 }
 

@@ -120,6 +120,52 @@ def test_from_dict_refuses_what_is_no_crystal(nickelate, change, message):
         Crystal.from_dict(nickelate.to_dict() | change)
 
 
+def nickel(*sites):
+    """Nickel atoms in a cubic cell of 4 Angstrom: (z, occupancy) of each."""
+    return {
+        "name": "test",
+        "cell": [4, 4, 4, 90, 90, 90],
+        "space_group": 1,
+        "numbers": [28 - i % 2 for i in range(len(sites))],
+        "positions": [[0.25, 0.25, z] for z, _ in sites],
+        "occupancies": [occupancy for _, occupancy in sites],
+        "b_iso_angstrom2": [0.5] * len(sites),
+    }
+
+
+@pytest.mark.parametrize(
+    "sites",
+    [
+        ((0.0, 1.0), (0.13, 1.0)),  # 0.52 Angstrom apart, odd but no crowd
+        ((0.0, 0.98), (0.0, 0.02)),  # mixed
+        ((0.0, 0.33), (0.0, 0.33), (0.0, 0.34)),  # one element in two valences, and another
+        ((0.02, 0.5), (-0.02, 0.5)),  # split
+        ((0.0, 0.5), (0.0, 0.505)),  # rounded
+        ((0.0, 0.3), (0.0, 0.2)),  # with vacancies
+    ],
+)
+def test_atoms_may_share_a_place_that_they_do_not_overfill(sites):
+    assert len(Crystal.from_dict(nickel(*sites)).numbers) == len(sites)
+
+
+@pytest.mark.parametrize(
+    ("sites", "message"),
+    [
+        (((0.0, 1.0), (0.5, 1.0), (0.0, 1.0)), r"Ni at \(0.25, 0.25, 0\), Ni at .* add up to 2: "),
+        (((0.0, 0.98), (0.0, 0.05)), r"Ni at .*, Co at .* add up to 1.03: remove a duplicate"),
+        (((0.01, 0.6), (-0.01, 0.6)), r"Co at \(0.25, 0.25, -0.01\), with .* add up to 1.2"),
+        (
+            ((0.05, 1.0), (0.95, 1.0)),
+            "add up to 2: .*special positions with more digits",
+        ),  # across the cell's face
+        (((0.0, 1.0), (0.0, 0.3), (0.0, 0.3)), "add up to 1.6"),
+    ],
+)
+def test_atoms_too_near_to_be_there_at_once_are_refused(sites, message):
+    with pytest.raises(CrystalError, match=f"^test: within 0.5 Angstrom lie .*{message}"):
+        Crystal.from_dict(nickel(*sites))
+
+
 def test_from_dict_names_the_missing_key(nickelate):
     values = nickelate.to_dict()
     del values["cell"]

@@ -2,7 +2,19 @@ import numpy as np
 import pytest
 import torch
 
-from zoneaxis.diffraction.disks import Disks, disk_tilts, fit_degree, fit_matrix, monomials
+from zoneaxis.diffraction.disks import (
+    Disks,
+    check_tilts,
+    disk_tilts,
+    fit_degree,
+    fit_matrix,
+    monomials,
+)
+from zoneaxis.errors import SettingsError
+
+AXIS = torch.linspace(-0.9, 0.9, 7)
+SQUARE = torch.cartesian_prod(AXIS, AXIS)
+SQUARE = SQUARE[SQUARE.norm(dim=1) < 1.1] / 1.1  # 45: the corners lie outside
 
 
 @pytest.mark.parametrize(("rings", "count"), [(0, 1), (1, 7), (2, 19), (3, 37)])
@@ -30,6 +42,44 @@ def test_fit_recovers_every_polynomial_of_its_degree(rings, degree):
     coefficients = torch.randn(terms.shape[1], generator=torch.Generator().manual_seed(0))
     found = fit_matrix(tilts) @ (terms.float() @ coefficients)
     torch.testing.assert_close(found, coefficients, atol=2e-4, rtol=1e-3)
+
+
+def test_degree_of_any_tilts():
+    assert [fit_degree(disk_tilts(rings)) for rings in range(6)] == [0, 2, 4, 6, 6, 6]
+    generator = torch.Generator().manual_seed(0)
+    angle, radius = torch.rand(2, 45, generator=generator) * torch.tensor([[2 * np.pi], [1.0]])
+    scattered = radius.sqrt()[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
+    line, circle = torch.stack([AXIS, 0 * AXIS], 1), disk_tilts(3)[-18:]
+    assert len(SQUARE) == 45
+    assert fit_degree(SQUARE) == fit_degree(scattered) == 6
+    assert fit_degree(scattered[:8]) <= 2
+    assert fit_degree(line) == fit_degree(SQUARE[:1].expand(20, -1)) == 0
+    assert fit_degree(circle) == 1  # x^2 + y^2 is constant there
+    assert fit_degree(0.1 * SQUARE) < 4  # says little about the outline
+
+
+def test_tilts_of_a_user_are_checked():
+    assert check_tilts(SQUARE.double().numpy()).dtype == torch.float32
+    for wrong in (torch.zeros(3), torch.zeros(4, 3), torch.zeros(0, 2)):
+        with pytest.raises(SettingsError, match="expected"):
+            check_tilts(wrong)
+    for wrong in (1.01, float("nan"), float("inf")):
+        with pytest.raises(SettingsError, match="unit"):
+            check_tilts(torch.tensor([[0.0, 0.1], [0.0, wrong]]))
+    check_tilts(torch.tensor([[0.6, 0.8]]))
+
+
+def test_disks_move_to_a_device():
+    disks = Disks(
+        torch.zeros(1, 2, 3, dtype=torch.int16), torch.ones(1, 2, 2), torch.ones(1, 1, 2, 7),
+        disk_tilts(1), 0.1,
+    )  # fmt: skip
+    moved = disks.to("meta")
+    for name, value in vars(disks).items():
+        if isinstance(value, torch.Tensor):
+            assert getattr(moved, name).device.type == "meta"
+    assert moved.radius_inv_angstrom == 0.1
+    assert torch.equal(disks.to("cpu").q_inv_angstrom, disks.q_inv_angstrom)
 
 
 def test_fit_does_not_amplify_noise():

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from zoneaxis.diffraction.bloch import bloch_disks
+from zoneaxis.diffraction.disks import disk_tilts
 from zoneaxis.diffraction.kinematic import enveloped_disks, kinematic_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler
@@ -15,13 +16,14 @@ OPTICS = Optics(k_max_inv_angstrom=1.5)
 
 @pytest.fixture(scope="module")
 def factors(nickelate):
-    return structure_factors(nickelate, 300.0, 1.5, absorption=False)
+    return structure_factors(nickelate, 300.0, 1.5, method="WK")
 
 
 def test_is_the_thin_limit_of_bloch_waves(nickelate, factors):
     optics = Optics(k_max_inv_angstrom=1.0)
-    kinematic = kinematic_disks(nickelate, optics, DIRECTIONS, [0.5], rings=1, factors=factors)
-    bloch = bloch_disks(nickelate, optics, DIRECTIONS, [0.5], rings=1, absorption=False)
+    tilts = disk_tilts(1)
+    kinematic = kinematic_disks(nickelate, optics, DIRECTIONS, [0.5], tilts=tilts, factors=factors)
+    bloch = bloch_disks(nickelate, optics, DIRECTIONS, [0.5], tilts=tilts, method="WK")
     for i in range(len(DIRECTIONS)):
         dynamical = {
             tuple(hkl): value

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from zoneaxis.diffraction.bloch import bloch_disks
-from zoneaxis.diffraction.disks import Disks
+from zoneaxis.diffraction.disks import Disks, disk_tilts
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.render import render
 from zoneaxis.models.preprocessing import CartesianInput, PolarInput, preprocessing_from_dict
@@ -17,7 +17,7 @@ INPUTS = [PolarInput(), CartesianInput(size=64)]
 def disks(nickelate) -> Disks:
     directions = np.array([[20.0, 40.0], [55.0, 70.0], [80.0, 35.0]])
     optics = Optics(k_max_inv_angstrom=1.6)
-    return bloch_disks(nickelate, optics, directions, np.array([30.0]), rings=1)
+    return bloch_disks(nickelate, optics, directions, np.array([30.0]), tilts=disk_tilts(1))
 
 
 def pattern(disks: Disks, size: int = 128, pixel: float = 0.025, phi1: float = 0.0):

@@ -13,6 +13,9 @@ from zoneaxis.diffraction.elements import ELEMENTS
 from zoneaxis.errors import CrystalError
 
 DEFAULT_B_ANGSTROM2 = 0.5
+# Equivalent positions nearer than this fraction of the cell are one, so that 0.3333 stands for 1/3;
+# diffpy's own 1e-5 would put three atoms on a three-fold axis.
+SAME_POSITION = 1e-3
 LARGEST_B_ANGSTROM2 = 20.0  # beyond it a CIF has mistaken its own column; no solid vibrates so
 
 
@@ -43,7 +46,7 @@ def _parsed(path: Path) -> tuple[Any, int]:
     from diffpy.structure.parsers.p_cif import P_cif
     from diffpy.structure.structureerrors import LatticeError, StructureFormatError, SymmetryError
 
-    parser = P_cif()
+    parser = P_cif(eps=SAME_POSITION)
     try:
         # From the text: PyCifRW leaves files open, and prints what it does not understand.
         text = path.read_text(encoding="utf-8-sig")

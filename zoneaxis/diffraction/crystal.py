@@ -16,6 +16,8 @@ from zoneaxis.errors import CrystalError
 
 CRYSTALS = Path(__file__).parent / "crystals"
 SMALLEST_EDGE_ANGSTROM = 1.5  # below any crystal's; diffpy takes 1 Angstrom for a missing cell
+ONE_PLACE_ANGSTROM = 0.5  # of two atoms nearer than this only one can be there: H-H is 0.74 long
+FULL_PLACE = 1.01  # occupancies are given to two digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +161,7 @@ class Crystal:
         """Build a crystal from what `to_dict` returned.
 
         Raises:
-            CrystalError: a key is missing or unknown, or an array does not fit.
+            CrystalError: a key is missing, an array does not fit, or atoms are too near each other.
         """
         try:
             crystal = cls(
@@ -183,7 +185,8 @@ class Crystal:
             path: the CIF; sites without a believable B factor get 0.5 Angstrom^2 and a warning.
 
         Raises:
-            CrystalError: no such file, not a CIF, no symmetry, no sites or an unknown element.
+            CrystalError: no such file, not a CIF, no symmetry, no sites, an unknown element, or
+                atoms too near each other.
         """
         return cls.from_dict(read_cif(Path(path)))
 
@@ -228,6 +231,8 @@ def _problem(crystal: Crystal) -> str | None:
             f"B factors {b.tolist()} Angstrom^2: expected above 0, to {LARGEST_B_ANGSTROM2:g}; "
             "where it is unknown, 0.5 is usual."
         )
+    if crowd := _crowd(crystal):
+        return crowd
     operators = [*crystal.proper_operators, *([] if crystal.mirror is None else [crystal.mirror])]
     if not all(crystal.has_symmetry(operator) for operator in operators):
         return (
@@ -236,6 +241,30 @@ def _problem(crystal: Crystal) -> str | None:
             "axes along a; the unique axis of monoclinic ones along c): transform the cell."
         )
     return None
+
+
+def _crowd(crystal: Crystal) -> str | None:
+    """Return which atoms are too near each other to be there at once, if any are.
+
+    Atoms that share a place (mixed or split sites, one element in two valences) are no crowd as
+    long as their occupancies add up to at most 1.
+    """
+    offset = crystal.positions[:, None] - crystal.positions[None]
+    distance = np.linalg.norm((offset - np.round(offset)) @ crystal.lattice_angstrom, axis=-1)
+    near = distance < ONE_PLACE_ANGSTROM
+    filled = near @ crystal.occupancies
+    if filled.max() <= FULL_PLACE:
+        return None
+    crowd = np.flatnonzero(near[filled.argmax()])
+    named = ", ".join(
+        f"{crystal.symbols[i]} at ({', '.join(f'{x:.5g}' for x in crystal.positions[i])})"
+        for i in crowd
+    )
+    return (
+        f"within {ONE_PLACE_ANGSTROM} Angstrom lie {named}, with occupancies that add up to "
+        f"{filled.max():.4g}: remove a duplicate, give occupancies that add up to 1, or give "
+        "special positions with more digits (0.33333 for 1/3)."
+    )
 
 
 def _is_cell(cell: tuple[float, ...]) -> bool:

@@ -1,8 +1,14 @@
 """Disks: what both simulators return and the renderer draws."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+from zoneaxis.errors import SettingsError
+
+LARGEST_DEGREE = 6  # of the polynomial in a disk: what 3 rings of tilts support
+# Tilts crowded into a part of the disk do not fix the polynomial in the rest of it; 3 rings: 1560.
+LARGEST_CONDITION = 3e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,11 @@ class Disks:
         """Intensity averaged over each disk, shape (b, z, n)."""
         return self.intensity.mean(dim=-1)
 
+    def to(self, device: torch.device | str) -> "Disks":
+        """Return the disks with all tensors on `device`."""
+        names = ("hkl", "q_inv_angstrom", "intensity", "tilts")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
 
 def disk_tilts(rings: int) -> torch.Tensor:
     """Return tilts on concentric rings of a unit disk, shape (1 + 3 r (r + 1), 2).
@@ -48,6 +59,23 @@ def disk_tilts(rings: int) -> torch.Tensor:
     return torch.cat(points)
 
 
+def check_tilts(tilts: torch.Tensor) -> torch.Tensor:
+    """Return tilts as float32.
+
+    Raises:
+        SettingsError: a shape other than (t, 2), no tilt, or one outside the unit disk.
+    """
+    tilts = torch.as_tensor(tilts, dtype=torch.float32)
+    if tilts.ndim != 2 or tilts.shape[1] != 2 or not len(tilts):
+        raise SettingsError(f"Tilts of shape {tuple(tilts.shape)}: expected (t, 2), x and y.")
+    farthest = float(tilts.norm(dim=1).max())
+    if not farthest <= 1 + 1e-6:  # a NaN is not
+        raise SettingsError(
+            f"A tilt of length {farthest:g}: expected 1 at most; the semi-angle is the unit."
+        )
+    return tilts
+
+
 def monomials(points: torch.Tensor, degree: int) -> torch.Tensor:
     """Return x^i y^j, i + j <= degree, of points (..., 2): shape (..., terms)."""
     x, y = points.unbind(-1)
@@ -57,16 +85,23 @@ def monomials(points: torch.Tensor, degree: int) -> torch.Tensor:
 
 
 def fit_degree(tilts: torch.Tensor) -> int:
-    """Return the degree of the polynomial that a disk sampled at `tilts` supports."""
-    # 1, 7, 19, 37 tilts on 0..3 rings: one ring resolves two more degrees.
-    rings = round((-3 + (9 + 12 * (len(tilts) - 1)) ** 0.5) / 6)
-    return 2 * rings if rings < 3 else 6
+    """Return the degree of the polynomial that a disk sampled at `tilts` supports.
+
+    Six terms for seven tilts smooth a little and amplify no noise: 0..3 rings give 0, 2, 4, 6.
+    """
+    for degree in range(LARGEST_DEGREE, 0, -1):
+        terms = monomials(tilts.double(), degree)
+        enough = 7 * terms.shape[1] <= 6 * len(terms)
+        if enough and torch.linalg.cond(terms) < LARGEST_CONDITION:
+            return degree
+    return 0
 
 
 def fit_matrix(tilts: torch.Tensor) -> torch.Tensor:
     """Return the least-squares map from samples at `tilts` to polynomial coefficients.
 
-    The shape is (terms, t). A disk drawn from the polynomial is as round as its outline,
-    whatever the number of tilts: nothing in it tells the in-plane angle of the sampling.
+    The shape is (terms, t), the precision that of `tilts`. A disk drawn from the polynomial is as
+    round as its outline, whatever the number of tilts: nothing in it tells the in-plane angle of
+    the sampling.
     """
-    return torch.linalg.pinv(monomials(tilts.double(), fit_degree(tilts))).float()
+    return torch.linalg.pinv(monomials(tilts.double(), fit_degree(tilts))).to(tilts)

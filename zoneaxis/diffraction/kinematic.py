@@ -17,18 +17,28 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from zoneaxis.diffraction.bloch import check_inputs, excitation_errors, incident_wave_vectors
+from zoneaxis.diffraction.beams import (
+    DEFAULT_SELECTION,
+    PRECESSION_AZIMUTHS,
+    Beams,
+    BeamSelection,
+    excitation_errors,
+    foil_normals,
+    incident_wave_vectors,
+    normal_components,
+    select_beams,
+)
+from zoneaxis.diffraction.bloch import check_inputs
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.disks import Disks, disk_tilts
+from zoneaxis.diffraction.disks import Disks, check_tilts, disk_tilts
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import matrices_from_euler
 from zoneaxis.diffraction.structure_factors import StructureFactors, structure_factors
 
 ENVELOPE_SIGMA_INV_ANGSTROM = 0.02
 BATCH_VALUES = 4_000_000  # excitation errors held at once; bounds the memory
 
-# (U (b, n), excitation errors (b, n, azimuths, t)) -> intensities (b, z, n, t)
-_Intensity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# (|U| / 2 k_n and excitation errors, both (b, 1, n, azimuths, t)) -> intensities (b, z, n, t)
+_Intensity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def kinematic_disks(
@@ -37,9 +47,13 @@ def kinematic_disks(
     directions_deg: np.ndarray,
     thicknesses_nm: np.ndarray,
     *,
-    rings: int = 0,
-    max_excitation_error_inv_angstrom: float = 0.05,
+    tilts: torch.Tensor | None = None,
+    azimuths: int = PRECESSION_AZIMUTHS,
+    selection: BeamSelection = DEFAULT_SELECTION,
+    foil_normal: np.ndarray | None = None,
+    method: str = "WK",
     factors: StructureFactors | None = None,
+    device: torch.device | str = "cpu",
 ) -> Disks:
     """Simulate the disks of a batch of beam directions kinematically.
 
@@ -51,25 +65,35 @@ def kinematic_disks(
         optics: illumination and largest wave vector.
         directions_deg: (Phi, phi2) of each direction, shape (b, 2).
         thicknesses_nm: thicknesses, shape (z,).
-        rings: tilts per disk, 1 + 3 r (r + 1); 0 takes the central tilt alone.
-        max_excitation_error_inv_angstrom: beams farther from the Ewald sphere are left out.
+        tilts: incident tilts in units of the semi-angle of convergence, shape (t, 2); the
+            central one alone by default.
+        azimuths: positions on the precession cone.
+        selection: which reflections become beams, the same ones as in `bloch_disks`.
+        foil_normal: as in `bloch_disks`.
+        method: of `structure_factors`, whose absolute values are taken.
         factors: what `structure_factors` returned for this crystal, to save the time.
+        device: where to compute; the disks stay there.
 
     Raises:
-        SettingsError: a thickness that is not positive, or directions of another shape.
+        SettingsError: as in `bloch_disks`.
     """
     directions_deg, thicknesses_nm = check_inputs(directions_deg, thicknesses_nm)
-    thickness = thicknesses_nm[:, None, None, None] * 10  # (z, 1, 1, 1)
+    tilts = check_tilts(disk_tilts(0) if tilts is None else tilts).to(device)
+    thickness = torch.as_tensor(thicknesses_nm * 10, device=device)[:, None, None, None]
 
-    def intensity(u: np.ndarray, error: np.ndarray) -> np.ndarray:
-        strength = np.pi * optics.wavelength_angstrom * thickness * u[:, None, :, None, None]
-        values = (strength * np.sinc(error[:, None] * thickness)) ** 2
+    def intensity(coupling: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        waves = 2 * torch.pi * thickness * coupling * torch.sinc(error * thickness)
+        values = waves.square_().mean(dim=-2)
         values[:, :, 0] = 1
-        return values.mean(axis=-2)
+        return values
 
-    factors = factors or _factors(crystal, optics)
-    reach = max_excitation_error_inv_angstrom
-    return _disks(factors, optics, directions_deg, rings, reach, intensity, len(thicknesses_nm))
+    factors = factors or structure_factors(
+        crystal, optics.voltage_kv, optics.k_max_inv_angstrom, method
+    )
+    waves = incident_wave_vectors(optics, tilts, azimuths)
+    beams = select_beams(factors, optics, directions_deg, selection, tilts.device)
+    normals = foil_normals(foil_normal, directions_deg, tilts.device)
+    return _disks(optics, factors, beams, tilts, waves, normals, intensity)
 
 
 def enveloped_disks(
@@ -93,69 +117,48 @@ def enveloped_disks(
         Disks of one thickness and one tilt; intensities in 1/Angstrom^4, the direct beam's 0.
 
     Raises:
-        SettingsError: directions of another shape.
+        SettingsError: directions of another shape, or no reflection but the direct beam.
     """
     directions_deg, _ = check_inputs(directions_deg, np.ones(1))
 
-    def intensity(u: np.ndarray, error: np.ndarray) -> np.ndarray:
-        envelope = np.exp(-0.5 * (error / sigma_inv_angstrom) ** 2).mean(axis=-2)
-        values = u[..., None] ** 2 * envelope
-        values[:, 0] = 0
-        return values[:, None]
+    def intensity(coupling: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        envelope = torch.exp(-0.5 * (error / sigma_inv_angstrom) ** 2)
+        values = ((2 / optics.wavelength_angstrom * coupling) ** 2 * envelope).mean(dim=-2)
+        values[:, :, 0] = 0
+        return values
 
-    factors = factors or _factors(crystal, optics)
-    return _disks(factors, optics, directions_deg, 0, 3 * sigma_inv_angstrom, intensity, 1)
-
-
-def _factors(crystal: Crystal, optics: Optics) -> StructureFactors:
-    k_max = optics.k_max_inv_angstrom
-    return structure_factors(crystal, optics.voltage_kv, k_max, absorption=False)
+    factors = factors or structure_factors(
+        crystal, optics.voltage_kv, optics.k_max_inv_angstrom, "WK"
+    )
+    tilts = disk_tilts(0)
+    waves = incident_wave_vectors(optics, tilts)
+    beams = select_beams(factors, optics, directions_deg, BeamSelection(3 * sigma_inv_angstrom))
+    return _disks(optics, factors, beams, tilts, waves, None, intensity)
 
 
 def _disks(
-    factors: StructureFactors,
     optics: Optics,
-    directions_deg: np.ndarray,
-    rings: int,
-    max_error: float,
+    factors: StructureFactors,
+    beams: Beams,
+    tilts: torch.Tensor,
+    waves: torch.Tensor,
+    normals: torch.Tensor | None,
     intensity: _Intensity,
-    n_thicknesses: int,
 ) -> Disks:
-    tilts = disk_tilts(rings)
-    k = incident_wave_vectors(optics, tilts.numpy())
-    length2 = (factors.g_inv_angstrom**2).sum(axis=1)
-    order = np.argsort(length2, kind="stable")
-    order = order[length2[order] <= optics.k_max_inv_angstrom**2 + 1e-9]
-    batch = max(1, BATCH_VALUES // (len(order) * k.shape[0] * k.shape[1] * n_thicknesses))
-    hkl, q, values = [], [], []
-    for start in range(0, len(directions_deg), batch):
-        angles = np.pad(directions_deg[start : start + batch], ((0, 0), (1, 0)))
-        g = factors.g_inv_angstrom[order] @ matrices_from_euler(angles)
-        error = excitation_errors(g, k.reshape(-1, 3)).reshape(*g.shape[:2], *k.shape[:2])
-        near = np.abs(error).min(axis=(2, 3)) <= max_error
-        # The nearest to the direct beam first, and behind them what only fills the array.
-        chosen = np.argsort(~near, axis=1, kind="stable")[:, : near.sum(axis=1).max()]
-        kept = np.take_along_axis(near, chosen, axis=1)[..., None]
-        error = np.take_along_axis(error, chosen[..., None, None], axis=1)
-        u = np.abs(factors.u_inv_angstrom2[order][chosen])
-        values.append(intensity(u, error) * kept[:, None])
-        hkl.append(factors.hkl[order][chosen] * kept)
-        q.append(np.take_along_axis(g[..., :2], chosen[..., None], axis=1) * kept)
+    u = torch.as_tensor(np.abs(factors.lookup(beams.hkl.cpu().numpy())), device=tilts.device)
+    k = waves.flatten(0, 1)
+    batch = max(1, BATCH_VALUES // (beams.hkl.shape[1] * len(k)))
+    parts = []
+    for rows in torch.arange(len(u), device=tilts.device).split(batch):
+        normal = None if normals is None else normals[rows]
+        errors = excitation_errors(beams.g_inv_angstrom[rows], k, normal)
+        coupling = u[rows, :, None] / (2 * normal_components(k, normal))
+        values = intensity(*(x.unflatten(-1, waves.shape[:2])[:, None] for x in (coupling, errors)))
+        parts.append((values * beams.present[rows][:, None, :, None]).float())
     return Disks(
-        torch.from_numpy(_joined(hkl, 1, np.int16)),
-        torch.from_numpy(_joined(q, 1, np.float32)),
-        torch.from_numpy(_joined(values, 2, np.float32)),
+        beams.hkl.to(torch.int16),
+        beams.g_inv_angstrom[..., :2].float(),
+        torch.cat(parts),
         tilts,
         optics.disk_radius_inv_angstrom,
     )
-
-
-def _joined(parts: list[np.ndarray], axis: int, dtype: type) -> np.ndarray:
-    """Concatenate batches that differ in length along `axis`, padded there with zeros."""
-    width = max(part.shape[axis] for part in parts)
-    padded = []
-    for part in parts:
-        pad = [(0, 0)] * part.ndim
-        pad[axis] = (0, width - part.shape[axis])
-        padded.append(np.pad(part, pad))
-    return np.concatenate(padded).astype(dtype)
