@@ -44,8 +44,9 @@ def cached_arrays(
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return {key: arrays[key] for key in keys}
-    except Exception:  # absent, or damaged in one of the many ways a zip archive can be
-        arrays = build()
+    except Exception:
+        pass
+    arrays = build()
     with suppress(OutputError), atomic_path(path) as temporary:
         np.savez(temporary, **arrays)
     return arrays

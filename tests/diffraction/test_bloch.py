@@ -206,8 +206,15 @@ def test_own_factors_are_the_default(nickelate, absorptive, elastic):
 
 
 def test_a_table_too_small_for_the_beams_is_refused(nickelate, elastic):
-    with pytest.raises(SettingsError, match=r"up to 2\.5 1/Angstrom: expected 3,"):
+    with pytest.raises(SettingsError, match=r"up to 2\.5 1/Angstrom: expected 3\."):
         bloch_disks(nickelate, Optics(k_max_inv_angstrom=1.5), DIRECTIONS, [10.0], factors=elastic)
+
+
+def test_factors_of_another_voltage_are_refused(nickelate, elastic):
+    optics = Optics(voltage_kv=200.0, k_max_inv_angstrom=K_MAX)
+    for simulate in (bloch_disks, kinematic_disks):
+        with pytest.raises(SettingsError, match="for 300 kV do not fit optics of 200 kV"):
+            simulate(nickelate, optics, DIRECTIONS, [10.0], factors=elastic)
 
 
 def test_nothing_but_the_direct_beam_is_refused(nickelate, elastic):
@@ -326,6 +333,12 @@ def test_a_tilted_foil_agrees_with_the_matrix_exponential(nickelate, elastic):
         np.fill_diagonal(matrix, (K0**2 - (out**2).sum(axis=1)) / (2 * out @ normal))
         expected = expected + np.abs(expm(20j * np.pi * thickness * matrix)[:, 0]) ** 2 / 3
     np.testing.assert_allclose(disks.intensity[0, 0, :, 0], expected, atol=1e-5, rtol=0)
+    # What leaves the foil keeps its component along it, and its length.
+    out = np.array([0, 0, K0]) + g
+    error = (K0**2 - (out**2).sum(axis=1)) / (2 * out @ normal)
+    place = g[:, :2] + error[:, None] * normal[:2]
+    np.testing.assert_allclose(disks.q_inv_angstrom[0], place, atol=1e-6)
+    assert np.abs(place - g[:, :2]).max() > 5e-3
 
 
 def test_says_how_much_memory_it_would_need(nickelate, elastic, monkeypatch):
@@ -351,7 +364,9 @@ def test_small_batches_change_nothing(nickelate, absorptive, monkeypatch):
     [
         ({"dtype": torch.float16}, "dtype torch.float16"),
         ({"azimuths": 0}, "0 azimuths"),
+        ({"azimuths": 2.5}, r"2\.5 azimuths"),
         ({"device": "mps"}, "device mps"),
+        ({"device": "gpu"}, "device gpu: expected one of cpu"),
         ({"method": "WK-X"}, "WK-X"),
         ({"tilts": torch.full((3, 2), 2.0)}, "A tilt of length"),
         ({"foil_normal": np.zeros(3)}, "Foil normal"),

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from zoneaxis.diffraction.crystal import CRYSTALS, load_crystal
+from zoneaxis.diffraction.crystal import CRYSTALS, Crystal, load_crystal
 from zoneaxis.errors import CrystalError
 
 LINIO2 = (CRYSTALS / "LiNiO2.cif").read_text()
@@ -128,7 +128,7 @@ BROKEN = {
         LINIO2.replace("166", "999").replace("R -3 m", "R 9"),
         "unknown space group identifier '999'",
     ),
-    "rhombohedral setting": (re.sub("_space_group_IT.*\n", "", LINIO2), "is not 1..230: give"),
+    "rhombohedral setting": (re.sub("_space_group_IT.*\n", "", LINIO2), "transform the cell"),
     "no sites": (LINIO2.replace(SITES, ""), "no symmetry or no sites"),
     "unknown element": (LINIO2.replace("Li1 Li", "Li1 Xx"), "unknown element 'Xx'"),
     "no cell": (re.sub("_cell.*\n", "", LINIO2), "is not a unit cell"),
@@ -160,3 +160,86 @@ def test_binary_and_missing_files_are_refused(tmp_path):
     for missing in (tmp_path / "absent.cif", tmp_path, "LiNiO3"):
         with pytest.raises(CrystalError, match=r"No CIF at .*, and no built-in crystal"):
             load_crystal(missing)
+
+
+P4_N_SECOND_ORIGIN = """data_second_origin
+_cell_length_a 5.0
+_cell_length_b 5.0
+_cell_length_c 6.0
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 4/n :2'
+_symmetry_Int_Tables_number 85
+{operations}
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_B_iso_or_equiv
+Si1 Si 0.25 0.25 0.1 0.5
+"""
+OPERATIONS = """loop_
+_symmetry_equiv_pos_as_xyz
+x,y,z
+-x+1/2,-y+1/2,z
+-y+1/2,x,z
+y,-x+1/2,z
+-x,-y,-z
+x+1/2,y+1/2,-z
+y+1/2,-x,-z
+-y,x+1/2,-z
+"""
+
+
+def test_listed_operations_go_before_the_name(tmp_path):
+    path = tmp_path / "second.cif"
+    path.write_text(P4_N_SECOND_ORIGIN.format(operations=OPERATIONS))
+    crystal = Crystal.from_cif(path)
+    assert crystal.space_group == 85
+    found = sorted(map(tuple, np.round(crystal.positions % 1, 4).tolist()))
+    assert found == [(0.25, 0.25, 0.1), (0.75, 0.75, 0.9)]
+
+
+def test_a_second_origin_without_operations_is_refused(tmp_path):
+    path = tmp_path / "second.cif"
+    path.write_text(P4_N_SECOND_ORIGIN.format(operations=""))
+    with pytest.raises(CrystalError, match=r"second setting.*_space_group_symop_operation_xyz"):
+        Crystal.from_cif(path)
+
+
+def test_the_unique_axis_of_monoclinic_crystals_is_turned_onto_c(tmp_path):
+    path = tmp_path / "baddeleyite.cif"
+    path.write_text(
+        """data_ZrO2
+_cell_length_a 5.1505
+_cell_length_b 5.2116
+_cell_length_c 5.3173
+_cell_angle_alpha 90
+_cell_angle_beta 99.230
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1 21/c 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_B_iso_or_equiv
+Zr1 Zr 0.2754 0.0395 0.2083 0.4
+O1 O 0.0700 0.3317 0.3447 0.5
+O2 O 0.4496 0.7569 0.4792 0.5
+"""
+    )
+    with pytest.warns(UserWarning, match="a, b, c of this crystal are c, a, b of the CIF"):
+        crystal = Crystal.from_cif(path)
+    assert crystal.cell == pytest.approx((5.3173, 5.1505, 5.2116, 90, 90, 99.23))
+    assert crystal.space_group == 14
+    assert len(crystal.numbers) == 12
+    zirconium = crystal.numbers == 40
+    offset = crystal.positions[zirconium][0] - crystal.positions[~zirconium]
+    distance = np.linalg.norm((offset - np.round(offset)) @ crystal.lattice_angstrom, axis=1)
+    # Seven oxygen neighbors, as in baddeleyite, from 2.05 to 2.28 Angstrom.
+    np.testing.assert_allclose(np.sort(distance)[[0, 6]], [2.05, 2.28], atol=0.03)

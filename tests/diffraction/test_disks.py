@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from zoneaxis.diffraction.bloch import bloch_disks
 from zoneaxis.diffraction.disks import (
     Disks,
     check_tilts,
@@ -9,7 +12,9 @@ from zoneaxis.diffraction.disks import (
     fit_degree,
     fit_matrix,
     monomials,
+    sufficient_tilts,
 )
+from zoneaxis.diffraction.optics import Optics
 from zoneaxis.errors import SettingsError
 
 AXIS = torch.linspace(-0.9, 0.9, 7)
@@ -99,3 +104,22 @@ def test_mean_intensity_averages_over_the_disk():
     )
     assert disks.mean_intensity.shape == (1, 1, 2)
     assert disks.mean_intensity[0, 0].tolist() == pytest.approx([0.3, 0.5], abs=2e-3)
+
+
+def test_thicker_crystals_and_wider_cones_get_more_tilts():
+    optics = Optics(convergence_mrad=1.5, k_max_inv_angstrom=1.5)
+    counts = [len(sufficient_tilts(optics, t)) for t in (5.0, 50.0, 60.0, 100.0, 500.0)]
+    assert counts == [19, 19, 37, 61, 61]
+    assert len(sufficient_tilts(replace(optics, convergence_mrad=3.0), 50.0)) == 61
+
+
+def test_sufficient_tilts_follow_the_disks(nickelate):
+    fine = disk_tilts(7)
+    directions = np.array([[12.0, 33.0], [47.5, 101.0], [63.0, 15.0], [81.0, 70.0]])
+    for thickness, tolerance in ((20.0, 1e-3), (50.0, 0.02), (75.0, 0.04), (100.0, 0.12)):
+        exact = bloch_disks(nickelate, Optics(), directions, [thickness], tilts=fine).intensity
+        coarse = bloch_disks(nickelate, Optics(), directions, [thickness])
+        terms = monomials(fine, fit_degree(coarse.tilts))
+        fitted = coarse.intensity @ fit_matrix(coarse.tilts).T @ terms.T
+        error = (fitted - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+        assert error < tolerance

@@ -10,6 +10,7 @@ from zoneaxis.diffraction.disks import Disks, disk_tilts, fit_degree
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import euler_from_matrices, matrices_from_euler
 from zoneaxis.diffraction.render import render
+from zoneaxis.errors import SettingsError
 
 PIXEL = 0.02
 RADIUS_PX = 4.3
@@ -298,3 +299,24 @@ def test_intensities_are_never_negative_and_the_input_stays(simulated):
     assert render(simulated, SIZE, PIXEL, phi1_deg=12.0, center_px=(40.0, 50.0)).min() >= 0
     for name, value in before.items():
         assert torch.equal(getattr(simulated, name), value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "size = 0"),
+        ({"size": 25.5}, r"size = 25\.5"),
+        ({"size": 200_000}, "size = 200000"),
+        ({"inv_angstrom_per_pixel": 0.0}, "positive number"),
+        ({"inv_angstrom_per_pixel": -0.02}, "positive number"),
+        ({"inv_angstrom_per_pixel": np.nan}, "positive number"),
+        ({"phi1_deg": np.nan}, "phi1_deg"),
+        ({"phi1_deg": torch.zeros(2)}, "phi1_deg of shape"),
+        ({"center_px": (np.nan, 0.0)}, "center_px"),
+        ({"center_px": (1.0, 2.0, 3.0)}, "center_px"),
+    ],
+)
+def test_refuses_what_makes_no_pattern(settings, message):
+    arguments = {"size": SIZE, "inv_angstrom_per_pixel": PIXEL} | settings
+    with pytest.raises(SettingsError, match=message):
+        render(disks_at([[0.0, 0.0]]), **arguments)

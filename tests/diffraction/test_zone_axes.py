@@ -55,7 +55,7 @@ def test_any_pair_works_and_strangers_share_little(nickelate):
     orientations = np.array([[0.0, 90.0, 60.0], [0.0, 0.0, 0.0]])
     pair = compare_zone_axes(nickelate, Optics(), orientations, [30.0])
     assert min(pair.unpaired) > 5
-    assert np.abs(pair.relative_difference("kinematic")[:, 1:]).max(initial=1) > 0.1
+    assert len(pair.q_inv_angstrom) < 10
 
 
 def test_refuses_another_number_of_orientations(nickelate):

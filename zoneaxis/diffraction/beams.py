@@ -11,7 +11,7 @@ from zoneaxis.diffraction.structure_factors import StructureFactors
 from zoneaxis.errors import SettingsError
 
 PRECESSION_AZIMUTHS = 16
-STEEPEST_FOIL_DEG = 80.0
+STEEPEST_FOIL_DEG = 60.0
 TESTED_VALUES = 2_000_000  # reflections x directions looked at together; bounds the memory
 
 
@@ -165,6 +165,19 @@ def select_beams(
     return Beams(padded_hkl, padded_g @ turns, count)
 
 
+def disk_places(beams: Beams, optics: Optics, normal: torch.Tensor | None) -> torch.Tensor:
+    """Return where disks stand in the pattern, 1/Angstrom, shape (b, n, 2).
+
+    The wave keeps its component along the foil: where that is tilted, a beam off the Ewald sphere
+    leaves at g + s n.
+    """
+    places = beams.g_inv_angstrom[..., :2]
+    if normal is None:
+        return places
+    axis = places.new_tensor([[0, 0, 1 / optics.wavelength_angstrom]])
+    return places + excitation_errors(beams.g_inv_angstrom, axis, normal) * normal[:, None, :2]
+
+
 def foil_normals(
     foil_normal: np.ndarray | None, directions_deg: np.ndarray, device: torch.device | str
 ) -> torch.Tensor | None:
@@ -176,7 +189,7 @@ def foil_normals(
         device: where to put them.
 
     Raises:
-        SettingsError: another shape, or a foil more than 80 degrees steep.
+        SettingsError: another shape, or a foil more than 60 degrees steep.
     """
     if foil_normal is None:
         return None

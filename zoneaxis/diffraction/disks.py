@@ -1,14 +1,17 @@
 """Disks: what both simulators return and the renderer draws."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
+from zoneaxis.diffraction.optics import Optics
 from zoneaxis.errors import SettingsError
 
 LARGEST_DEGREE = 6  # of the polynomial in a disk: what 3 rings of tilts support
 # Tilts crowded into a part of the disk do not fix the polynomial in the rest of it; 3 rings: 1560.
 LARGEST_CONDITION = 3e3
+PHASE_OF_2_RINGS, PHASE_OF_3_RINGS = 7.1, 9.0  # that they follow, in radians
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,20 @@ def disk_tilts(rings: int) -> torch.Tensor:
         turn = (torch.arange(6 * i) + 0.5 * (i % 2)) * (2 * torch.pi / (6 * i))
         points.append(radius * torch.stack([turn.cos(), turn.sin()], dim=1))
     return torch.cat(points)
+
+
+def sufficient_tilts(optics: Optics, thickness_nm: float) -> torch.Tensor:
+    """Return 2, 3 or 4 rings of tilts, as the thickness asks.
+
+    From a disk's center to its rim a beam's phase runs through 2 pi t k_max alpha, alpha being
+    the semi-angle of convergence. For LiNiO2 at 1.5 mrad and k_max 1.5 1/Angstrom, polynomials
+    through the tilts miss the disks of a median direction by (root of the mean square over that
+    of the disks) 4e-5 at 20 nm, 4e-3 at 50 nm, 5e-3 at 75 nm and 2e-2 at 100 nm, of the worst by
+    five times as much; the disks' means, by far less.
+    """
+    phase = 2 * math.pi * 10 * thickness_nm * optics.k_max_inv_angstrom
+    phase *= 1e-3 * optics.convergence_mrad
+    return disk_tilts(2 + int(phase > PHASE_OF_2_RINGS) + int(phase > PHASE_OF_3_RINGS))
 
 
 def check_tilts(tilts: torch.Tensor) -> torch.Tensor:

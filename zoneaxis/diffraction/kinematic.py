@@ -22,17 +22,18 @@ from zoneaxis.diffraction.beams import (
     PRECESSION_AZIMUTHS,
     Beams,
     BeamSelection,
+    disk_places,
     excitation_errors,
     foil_normals,
     incident_wave_vectors,
     normal_components,
     select_beams,
 )
-from zoneaxis.diffraction.bloch import check_inputs
+from zoneaxis.diffraction.bloch import check_illumination, check_inputs
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.disks import Disks, check_tilts, disk_tilts
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.structure_factors import StructureFactors, structure_factors
+from zoneaxis.diffraction.structure_factors import StructureFactors, checked_factors
 
 ENVELOPE_SIGMA_INV_ANGSTROM = 0.02
 BATCH_VALUES = 4_000_000  # excitation errors held at once; bounds the memory
@@ -72,12 +73,16 @@ def kinematic_disks(
         foil_normal: as in `bloch_disks`.
         method: of `structure_factors`, whose absolute values are taken.
         factors: what `structure_factors` returned for this crystal, to save the time.
-        device: where to compute; the disks stay there.
+        device: "cpu" or "cuda", where to compute; the disks stay there.
+
+    Returns:
+        Disks of all directions, (b, z, n, t).
 
     Raises:
         SettingsError: as in `bloch_disks`.
     """
     directions_deg, thicknesses_nm = check_inputs(directions_deg, thicknesses_nm)
+    check_illumination(azimuths, device)
     tilts = check_tilts(disk_tilts(0) if tilts is None else tilts).to(device)
     thickness = torch.as_tensor(thicknesses_nm * 10, device=device)[:, None, None, None]
 
@@ -87,13 +92,13 @@ def kinematic_disks(
         values[:, :, 0] = 1
         return values
 
-    factors = factors or structure_factors(
-        crystal, optics.voltage_kv, optics.k_max_inv_angstrom, method
-    )
+    k_max = optics.k_max_inv_angstrom
+    factors = checked_factors(factors, crystal, optics.voltage_kv, k_max, method)
     waves = incident_wave_vectors(optics, tilts, azimuths)
     beams = select_beams(factors, optics, directions_deg, selection, tilts.device)
     normals = foil_normals(foil_normal, directions_deg, tilts.device)
-    return _disks(optics, factors, beams, tilts, waves, normals, intensity)
+    n = len(thicknesses_nm)
+    return _disks(optics, factors, beams, tilts, waves, normals, n, intensity)
 
 
 def enveloped_disks(
@@ -127,13 +132,12 @@ def enveloped_disks(
         values[:, :, 0] = 0
         return values
 
-    factors = factors or structure_factors(
-        crystal, optics.voltage_kv, optics.k_max_inv_angstrom, "WK"
-    )
+    k_max = optics.k_max_inv_angstrom
+    factors = checked_factors(factors, crystal, optics.voltage_kv, k_max, "WK")
     tilts = disk_tilts(0)
     waves = incident_wave_vectors(optics, tilts)
     beams = select_beams(factors, optics, directions_deg, BeamSelection(3 * sigma_inv_angstrom))
-    return _disks(optics, factors, beams, tilts, waves, None, intensity)
+    return _disks(optics, factors, beams, tilts, waves, None, 1, intensity)
 
 
 def _disks(
@@ -143,11 +147,12 @@ def _disks(
     tilts: torch.Tensor,
     waves: torch.Tensor,
     normals: torch.Tensor | None,
+    n_thicknesses: int,
     intensity: _Intensity,
 ) -> Disks:
     u = torch.as_tensor(np.abs(factors.lookup(beams.hkl.cpu().numpy())), device=tilts.device)
     k = waves.flatten(0, 1)
-    batch = max(1, BATCH_VALUES // (beams.hkl.shape[1] * len(k)))
+    batch = max(1, BATCH_VALUES // (beams.hkl.shape[1] * len(k) * n_thicknesses))
     parts = []
     for rows in torch.arange(len(u), device=tilts.device).split(batch):
         normal = None if normals is None else normals[rows]
@@ -157,7 +162,7 @@ def _disks(
         parts.append((values * beams.present[rows][:, None, :, None]).float())
     return Disks(
         beams.hkl.to(torch.int16),
-        beams.g_inv_angstrom[..., :2].float(),
+        disk_places(beams, optics, normals).float(),
         torch.cat(parts),
         tilts,
         optics.disk_radius_inv_angstrom,

@@ -111,7 +111,7 @@ def _chebyshev_coefficients(
     order = np.arange(n)
     weights = (2.0 - (order == 0)) * (-1.0) ** (order // 2) * bessel
     felt = np.abs(weights).max(axis=0) > 0.1 * torch.finfo(dtype).eps
-    return torch.from_numpy(weights[:, : np.flatnonzero(felt)[-1] + 1])
+    return torch.from_numpy(weights[:, : max(2, np.flatnonzero(felt)[-1] + 1)])
 
 
 def _chebyshev_series(

@@ -16,10 +16,13 @@ whatever is not a polynomial is needed on the grid's lines only.
 
 import math
 
+import numpy as np
 import torch
 
 from zoneaxis.diffraction.disks import Disks, fit_degree, fit_matrix, monomials
+from zoneaxis.errors import SettingsError
 
+LARGEST_SIZE = 16384
 PIXELS_TOGETHER = 2**18  # drawn in one go: few enough for the cache, enough to hide call overhead
 # Pixels draw a spot's center of mass towards their own: by up to 0.06 pixels at radius 0.5, more if
 # smaller, but hardly at 0.61, the first zero of J_1 over 2 pi, and never by 0.05 beyond.
@@ -48,12 +51,18 @@ def render(
 
     Returns:
         Fraction of the incident beam in each pixel, float32, shape (b, z, size, size).
+
+    Raises:
+        SettingsError: a size, pixel, rotation or center that makes no sense.
     """
     b, z, n, _ = disks.intensity.shape
     device = disks.intensity.device
-    center = torch.tensor(center_px or (size // 2, size // 2), dtype=torch.float32, device=device)
+    phi1 = torch.as_tensor(phi1_deg, device=device)
+    center_px = (size // 2, size // 2) if center_px is None else tuple(center_px)
+    _check(b, size, inv_angstrom_per_pixel, phi1, center_px)
+    center = torch.tensor(center_px, dtype=torch.float32, device=device)
     radius_px = max(float(disks.radius_inv_angstrom) / inv_angstrom_per_pixel, SMALLEST_RADIUS_PX)
-    turn = _turns(torch.as_tensor(phi1_deg, device=device).expand(b))
+    turn = _turns(phi1.expand(b))
     place_px = disks.q_inv_angstrom.float() / inv_angstrom_per_pixel @ turn.float() + center
     fit = _turned_fit(disks.tilts, turn)
     image = torch.zeros(b, z, size * size, device=device)
@@ -61,6 +70,22 @@ def render(
     for rows in (slice(start, start + step) for start in range(0, b, step)):
         _draw(image[rows], disks.intensity[rows], fit[rows], place_px[rows], radius_px, size)
     return image.unflatten(2, (size, size))
+
+
+def _check(
+    directions: int, size: int, pixel: float, phi1: torch.Tensor, center: tuple[float, ...]
+) -> None:
+    if not isinstance(size, int | np.integer) or not 1 <= size <= LARGEST_SIZE:
+        raise SettingsError(f"size = {size}: expected a whole number, 1 to {LARGEST_SIZE}.")
+    if not 0 < pixel < math.inf:
+        raise SettingsError(f"inv_angstrom_per_pixel = {pixel}: expected a positive number.")
+    if phi1.shape not in ((), (1,), (directions,)) or not torch.isfinite(phi1).all():
+        raise SettingsError(
+            f"phi1_deg of shape {tuple(phi1.shape)}: expected one number, or one for each of "
+            f"{directions} directions."
+        )
+    if len(center) != 2 or not all(math.isfinite(c) for c in center):
+        raise SettingsError(f"center_px = {center}: expected a column and a row.")
 
 
 def _draw(

@@ -51,6 +51,7 @@ class StructureFactors:
             where nothing absorbs and the crystal has a center of inversion at the origin.
         table: the same as a dense array in C order, (0, 0, 0) in its middle.
         k_max_inv_angstrom: the table holds every |g| up to this one.
+        voltage_kv: that the values are corrected for.
     """
 
     hkl: np.ndarray
@@ -58,6 +59,7 @@ class StructureFactors:
     u_inv_angstrom2: np.ndarray
     table: np.ndarray
     k_max_inv_angstrom: float
+    voltage_kv: float
 
     def lookup(self, hkl: np.ndarray) -> np.ndarray:
         """Return U of Miller indices of shape (..., 3); zero beyond the table."""
@@ -112,11 +114,39 @@ def structure_factors(
     table = np.zeros(2 * center + 1, dtype=np.complex128)
     table[tuple((hkl + center).T)] = u
     g = hkl @ crystal.reciprocal_inv_angstrom
-    return StructureFactors(hkl, g, u, table, float(k_max_inv_angstrom))
+    return StructureFactors(hkl, g, u, table, float(k_max_inv_angstrom), float(voltage_kv))
+
+
+def checked_factors(
+    factors: StructureFactors | None,
+    crystal: Crystal,
+    voltage_kv: float,
+    k_max_inv_angstrom: float,
+    method: str,
+) -> StructureFactors:
+    """Return `factors` if they will do, or those of `structure_factors` if there are none.
+
+    Raises:
+        SettingsError: factors of another voltage, or of a smaller k_max; or as there.
+    """
+    if factors is None:
+        return structure_factors(crystal, voltage_kv, k_max_inv_angstrom, method)
+    if not np.isclose(factors.voltage_kv, voltage_kv):
+        raise SettingsError(
+            f"Structure factors for {factors.voltage_kv:g} kV do not fit optics of "
+            f"{voltage_kv:g} kV: compute them anew."
+        )
+    if factors.k_max_inv_angstrom < k_max_inv_angstrom - 1e-9:
+        raise SettingsError(
+            f"Structure factors up to {factors.k_max_inv_angstrom:g} 1/Angstrom: expected "
+            f"{k_max_inv_angstrom:g}."
+        )
+    return factors
 
 
 def _largest_indices(crystal: Crystal, k_max_inv_angstrom: float) -> np.ndarray:
-    return np.floor(k_max_inv_angstrom * np.linalg.norm(crystal.lattice_angstrom, axis=1))
+    # As lenient as the length's own limit, or an index on the sphere would fall outside the table.
+    return np.floor(k_max_inv_angstrom * np.linalg.norm(crystal.lattice_angstrom, axis=1) + 1e-6)
 
 
 def _check(crystal: Crystal, voltage_kv: float, k_max_inv_angstrom: float, method: str) -> None:

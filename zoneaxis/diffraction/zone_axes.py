@@ -69,6 +69,9 @@ def compare_zone_axes(
         selection: which reflections become beams, of any Laue zone.
         method: of `structure_factors`.
 
+    Returns:
+        The spots that both show, paired.
+
     Raises:
         SettingsError: not two orientations, or as in `bloch_disks`.
     """
