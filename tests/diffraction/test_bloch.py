@@ -13,6 +13,7 @@ from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
     matrices_from_euler,
 )
+from zoneaxis.diffraction.render import render
 from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.errors import SettingsError
 
@@ -177,8 +178,11 @@ def test_precession_averages_over_the_azimuths(nickelate, elastic):
     assert max(abs(plain[hkl] - precessed[hkl]) for hkl in plain) > 0.1
 
 
-def test_batch_equals_single_and_padding_is_dark(nickelate, absorptive):
-    directions = np.random.default_rng(3).uniform([0, 0], [90, 120], (19, 2))  # more than a BATCH
+def test_batch_equals_single_and_padding_is_dark(nickelate, absorptive, monkeypatch):
+    from zoneaxis.diffraction import bloch
+
+    monkeypatch.setitem(bloch.BATCH_BYTES, "cpu", 1e6)  # several batches
+    directions = np.random.default_rng(3).uniform([0, 0], [90, 120], (19, 2))
     directions.setflags(write=False)
     batch = bloch_disks(
         nickelate, OPTICS, directions, [10.0, 50.0], tilts=SEVEN, factors=absorptive
@@ -357,6 +361,21 @@ def test_small_batches_change_nothing(nickelate, absorptive, monkeypatch):
     monkeypatch.setitem(bloch.BATCH_BYTES, "cpu", 1.0)
     single = bloch_disks(nickelate, OPTICS, DIRECTIONS, [30.0], factors=absorptive)
     torch.testing.assert_close(single.intensity, whole.intensity, atol=2e-6, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("simulate", [bloch_disks, kinematic_disks])
+def test_a_gpu_finds_the_same(nickelate, absorptive, simulate):
+    optics = Optics(precession_deg=0.5, k_max_inv_angstrom=K_MAX)
+    settings = {"factors": absorptive, "tilts": SEVEN, "foil_normal": np.array([0.1, 0.2, 1.0])}
+    here, there = (
+        simulate(nickelate, optics, DIRECTIONS[:1], THICKNESSES_NM, device=device, **settings)
+        for device in ("cpu", "cuda")
+    )
+    assert there.intensity.device.type == "cuda"
+    torch.testing.assert_close(there.intensity.cpu(), here.intensity, atol=1e-5, rtol=0)
+    drawn = [render(disks, 64, 0.04, 20.0).cpu() for disks in (here, there)]
+    torch.testing.assert_close(*drawn, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
