@@ -87,6 +87,15 @@ def test_says_how_much_memory_it_would_need(nickelate, elastic, monkeypatch):
         bloch_disks(nickelate, OPTICS, DIRECTIONS, THICKNESSES_NM, factors=elastic)
 
 
+def test_the_kinematic_disks_say_so_too(nickelate, elastic, monkeypatch):
+    from zoneaxis.diffraction import bloch
+
+    free = type("Free", (), {"available": 10_000})
+    monkeypatch.setattr(bloch.psutil, "virtual_memory", lambda: free)
+    with pytest.raises(SettingsError, match=r"3 directions x 5 thicknesses .* GB .*fewer"):
+        kinematic_disks(nickelate, OPTICS, DIRECTIONS, THICKNESSES_NM, factors=elastic)
+
+
 def test_small_batches_change_nothing(nickelate, absorptive, monkeypatch):
     from zoneaxis.diffraction import bloch
 

@@ -98,17 +98,17 @@ def bloch_disks(
     beams = select_beams(factors, optics, directions_deg, selection, device)
     k = incident_wave_vectors(optics, tilts, azimuths)
     shape = (len(beams.hkl), len(thicknesses_nm), beams.hkl.shape[1], len(tilts))
-    free = _free_memory(device)
-    _check_memory(shape, len(k), dtype, free)
+    check_memory(shape, len(k), dtype, device)
     intensity = torch.zeros(shape, dtype=dtype, device=device)
     lengths = torch.as_tensor(10 * thicknesses_nm)
-    largest = min(BATCH_BYTES[torch.device(device).type], free / 8)
+    table = torch.as_tensor(factors.table, device=device)
+    largest = min(BATCH_BYTES[torch.device(device).type], _free_memory(device) / 8)
     for rows in _batches(beams.count, len(k) * len(tilts), len(lengths), largest / dtype.itemsize):
         part = beams[rows]
         normal = None if normals is None else normals[rows]
         # For the mean k_n all waves can share the matrix, good to 2e-6 up to a spread of 1e-4.
         spread = 0 if dtype == torch.float64 else 1e-4
-        matrices = _structure_matrices(part, factors, k.flatten(0, 1), normal, spread)
+        matrices = _structure_matrices(part, table, k.flatten(0, 1), normal, spread)
         psi = propagate(*matrices, lengths, dtype=dtype)
         flux = psi.abs().square_().unflatten(-1, (len(k), -1)).mean(dim=-2)
         intensity[rows, :, : flux.shape[2]] = flux
@@ -163,7 +163,15 @@ def _free_memory(device: torch.device | str) -> float:
     return psutil.virtual_memory().available
 
 
-def _check_memory(shape: tuple[int, ...], azimuths: int, dtype: torch.dtype, free: float) -> None:
+def check_memory(
+    shape: tuple[int, ...], azimuths: int, dtype: torch.dtype, device: torch.device | str
+) -> None:
+    """Refuse disks of (directions, thicknesses, beams, tilts) that are too many.
+
+    Raises:
+        SettingsError: they need more memory than is free, and how much.
+    """
+    free = _free_memory(device)
     directions, thicknesses, beams, tilts = (float(n) for n in shape)
     # The result, and what one direction takes on the way: batches shrink to that.
     waves = 2 * (TERMS + 4 * thicknesses) * azimuths * tilts
@@ -192,13 +200,12 @@ def _batches(
 
 def _structure_matrices(
     beams: Beams,
-    factors: StructureFactors,
+    table: torch.Tensor,
     k: torch.Tensor,
     normal: torch.Tensor | None,
-    spread: float = 0.0,
+    spread: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Return what `propagate` takes first, padded by zeros."""
-    table = torch.as_tensor(factors.table, device=k.device)
     strides = torch.tensor(table.stride(), device=k.device)
     center = (torch.tensor(table.shape, device=k.device) // 2 * strides).sum()
     place = (beams.hkl * strides).sum(dim=-1)

@@ -29,7 +29,7 @@ from zoneaxis.diffraction.beams import (
     normal_components,
     select_beams,
 )
-from zoneaxis.diffraction.bloch import check_illumination, check_inputs
+from zoneaxis.diffraction.bloch import check_illumination, check_inputs, check_memory
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.disks import Disks, check_tilts, disk_tilts
 from zoneaxis.diffraction.optics import Optics
@@ -97,8 +97,9 @@ def kinematic_disks(
     waves = incident_wave_vectors(optics, tilts, azimuths)
     beams = select_beams(factors, optics, directions_deg, selection, tilts.device)
     normals = foil_normals(foil_normal, directions_deg, tilts.device)
-    n = len(thicknesses_nm)
-    return _disks(optics, factors, beams, tilts, waves, normals, n, intensity)
+    shape = (len(beams.hkl), len(thicknesses_nm), beams.hkl.shape[1], len(tilts))
+    check_memory(shape, len(waves), torch.float32, device)
+    return _disks(optics, factors, beams, tilts, waves, normals, shape[1], intensity)
 
 
 def enveloped_disks(

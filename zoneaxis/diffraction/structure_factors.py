@@ -126,6 +126,13 @@ def checked_factors(
 ) -> StructureFactors:
     """Return `factors` if they will do, or those of `structure_factors` if there are none.
 
+    Args:
+        factors: given by the user, or None.
+        crystal: only needed without factors, as is `method`.
+        voltage_kv: that they must be corrected for.
+        k_max_inv_angstrom: that they must reach.
+        method: of `structure_factors`.
+
     Raises:
         SettingsError: factors of another voltage, or of a smaller k_max; or as there.
     """
