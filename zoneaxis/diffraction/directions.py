@@ -39,7 +39,8 @@ def sample_directions(crystal: Crystal, step_deg: float, mirrored: bool = False)
         group, operators = crystal.point_group, full_operators(crystal)
     directions = sample_S2(step_deg, method="spherified_cube_edge")
     beams = directions[directions <= group.fundamental_sector].data
-    x, y, z = beams[first_of_orbits(beams, operators)].T
+    # Contiguous, as in `orientations.euler_from_matrices`: else not the same in every process.
+    x, y, z = np.ascontiguousarray(beams[first_of_orbits(beams, operators)].T)
     tilt = np.arctan2(np.hypot(x, y), z)
     euler = np.rad2deg(np.stack([np.zeros_like(tilt), tilt, np.arctan2(x, y)], axis=-1))
     return reduce_euler(euler, crystal)[:, 1:]

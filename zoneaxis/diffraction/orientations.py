@@ -41,14 +41,15 @@ def euler_from_matrices(matrices: np.ndarray) -> np.ndarray:
     Returns:
         (phi1, Phi, phi2) in degrees, phi1 and phi2 in [0, 360), shape (..., 3).
     """
-    g = np.asarray(matrices, dtype=np.float64)
-    sin_phi = np.hypot(g[..., 2, 0], g[..., 2, 1])
-    phi = np.arctan2(sin_phi, g[..., 2, 2])
+    g = np.moveaxis(np.asarray(matrices, dtype=np.float64), (-2, -1), (0, 1))
+    # Contiguous: of strided numbers NumPy 1.26 takes the arctan2 by one of two codes, depending on
+    # where they lie in memory, and the last digit with it.
+    g = np.ascontiguousarray(g)
+    sin_phi = np.hypot(g[2, 0], g[2, 1])
+    phi = np.arctan2(sin_phi, g[2, 2])
     pole = sin_phi < 1e-9
-    phi1 = np.where(
-        pole, np.arctan2(g[..., 0, 1], g[..., 0, 0]), np.arctan2(g[..., 2, 0], -g[..., 2, 1])
-    )
-    phi2 = np.where(pole, 0.0, np.arctan2(g[..., 0, 2], g[..., 1, 2]))
+    phi1 = np.where(pole, np.arctan2(g[0, 1], g[0, 0]), np.arctan2(g[2, 0], -g[2, 1]))
+    phi2 = np.where(pole, 0.0, np.arctan2(g[0, 2], g[1, 2]))
     euler = np.rad2deg(np.stack([phi1 % (2 * np.pi), phi, phi2 % (2 * np.pi)], axis=-1))
     euler[..., [0, 2]] %= 360.0
     return euler
