@@ -35,3 +35,7 @@ class TrainingError(ZoneAxisError):
 
 class OutputError(ZoneAxisError):
     """A file or folder that cannot be written."""
+
+
+class HubError(ZoneAxisError):
+    """The Hugging Face Hub refused something, cannot be reached, or holds what is in the way."""

@@ -12,6 +12,7 @@ from zoneaxis.cards import (
     ConfigFacts,
     CrystalFacts,
     DatasetFacts,
+    FigureFacts,
     MetricFacts,
     ModelFacts,
     render_dataset_card,
@@ -24,15 +25,9 @@ CRYSTAL = CrystalFacts("LiNiO2", "R-3m (166)", "32", (2.878, 2.878, 14.19, 90, 9
 DATASET = DatasetFacts(
     name="zoneaxis LiNiO2",
     crystal=CRYSTAL,
-    engine="Bloch waves",
-    sampling="quasi-random",
-    directions=2400,
-    thicknesses=6,
-    thickness_nm=(5.0, 100.0),
-    voltage_kv=300.0,
-    convergence_mrad=(1.3, 1.8),
-    precession_deg=(0.0, 0.6),
-    k_max_inv_angstrom=1.7,
+    summary="Simulated patterns.",
+    made=(("voltage", "300 kV"), ("convergence semi-angle", "1.3 to 1.8 mrad")),
+    split="Splits share no beam direction.",
     size=128,
     inv_angstrom_per_pixel=0.025,
     encoding="v = round(65535 log(1 + I / 1e-8) / log(1 + 1 / 1e-8))",
@@ -54,8 +49,11 @@ DATASET = DatasetFacts(
             (ColumnFacts("phi2_deg", "float32", "degrees", "Bunge angle"),),
         ),
     ),
+    limits=("One perfect crystal at a time.",),
     dataset_id="0123456789ab",
     version="0.1.0",
+    figures=(FigureFacts("sampling", "Where the directions lie."),),
+    tags=("physics-simulation",),
 )
 WITHIN = MetricFacts(
     "within_5_deg", "share within 5 degrees", 61.7, "%", True, "Held-out directions", "test", 720
@@ -82,7 +80,7 @@ def test_dataset_card_header():
     assert data["pretty_name"] == "zoneaxis LiNiO2"
     assert data["size_categories"] == ["10K<n<100K"]
     assert data["task_categories"] == ["image-classification"]
-    assert "4d-stem" in data["tags"]
+    assert {"4d-stem", "physics-simulation"} <= set(data["tags"])
     patterns, classes = data["configs"]
     assert patterns["config_name"] == "patterns"
     assert patterns["default"] is True
@@ -100,8 +98,10 @@ def test_dataset_card_body():
         DATASET.decoding,
         "| `thickness_nm` | float32 | nm | thickness of the crystal |",
         "| train | 13,680 |",
-        "1.3 to 1.8 mrad",
-        "0, 0.6 degrees",
+        "| convergence semi-angle | 1.3 to 1.8 mrad |",
+        DATASET.split,
+        "- One perfect crystal at a time.",
+        "![sampling](figures/sampling.png)\n\nWhere the directions lie.",
         "a, b, c = 2.878, 2.878, 14.19",
         "G = Z(phi2) X(Phi) Z(phi1)",
         "scheunert2026grain",
@@ -115,11 +115,31 @@ def test_the_code_of_the_dataset_card_loads_the_folder(tmp_path: Path):
     write_dataset(datasets, tmp_path, intensity)
     text = render_dataset_card(replace(DATASET, location=str(tmp_path)))
     (tmp_path / "README.md").write_text(text)
-    names: dict = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    names = run_code(text, 0)
     np.testing.assert_allclose(names["intensity"], intensity, rtol=3e-4)
     assert names["row"]["thickness_nm"] == 12.5
     assert datasets.get_dataset_config_names(str(tmp_path)) == ["patterns", "classes"]
+
+
+def test_the_code_of_the_dataset_card_streams_the_folder(tmp_path: Path, capsys):
+    write_dataset(pytest.importorskip("datasets"), tmp_path, np.ones((2, 2)))
+    text = render_dataset_card(replace(DATASET, location=str(tmp_path)))
+    (tmp_path / "README.md").write_text(text)
+    run_code(text, 1)
+    assert "'thickness_nm': 12.5}" in capsys.readouterr().out
+
+
+def test_disks_are_explained_where_there_are_any():
+    assert "### The disks" not in render_dataset_card(DATASET)
+    text = render_dataset_card(replace(DATASET, disk_rings=3))
+    assert "so do the 37 values of `profile` that begin at 37 i" in text
+
+
+def run_code(text: str, number: int) -> dict:
+    """Run one of the examples of a card; return the names that it leaves."""
+    names: dict = {}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number], names)
+    return names
 
 
 def write_dataset(datasets, folder: Path, intensity: np.ndarray) -> None:

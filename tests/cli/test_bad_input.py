@@ -128,7 +128,7 @@ def test_a_data_set_without_parquet(fails, tiny_dataset, tmp_path):
     shutil.copytree(tiny_dataset, tmp_path / "data")
     for path in (tmp_path / "data").rglob("*.parquet"):
         path.unlink()
-    fails("Parquet files", *arguments, tmp_path / "data")
+    fails("train-00000-of-00001.parquet is missing", *arguments, tmp_path / "data")
 
 
 def test_checkpoints_that_are_none(fails, work, tmp_path):
@@ -204,3 +204,29 @@ def test_a_single_column_is_no_ang(fails, run, work, scan_of, tmp_path):
     scan = scan_of(tmp_path / "line.hspy", np.ones((3, 1, 64, 64), np.float32))
     fails("take .h5", *index(work, scan, tmp_path / "m.ang"))
     assert run(*index(work, scan, tmp_path / "m.h5")).code == 0
+
+
+# Data sets of scans
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--scan", "s.hspy"), "--scan and --labels belong together"),
+        (("--labels", "m.ang"), "--scan and --labels belong together"),
+        (("--scan", "s", "--labels", "m", "--directions", 4), "is of simulations: leave it out"),
+        (("--scan", "s", "--labels", "m", "--convergence-mrad", 1, 2), "one convergence_mrad"),
+        (("--scan", "no.hspy", "--labels", "m.ang"), "no.hspy"),
+        (("--directions", 4, "--step-deg", 2), "exclude each other"),
+        (("--recipe", "nowhere/recipe.json"), "nowhere holds no recipe.json"),
+        (("--scheduler", "nowhere:x", "--preset", "test"), "No Dask scheduler answers"),
+        (("--device", "tpu", "--preset", "test"), "device = tpu"),
+        (("--absorption", "black", "--preset", "test"), "expected one of Lobato"),
+    ],
+)
+def test_build(fails, tmp_path, arguments, words):
+    fails(words, "build", *arguments, "--out", tmp_path / "data")
+
+
+def test_verify_without_a_data_set(fails, tmp_path):
+    fails("name a folder that `build` made", "verify", tmp_path)

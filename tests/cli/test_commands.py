@@ -104,17 +104,45 @@ def test_build_takes_every_range(run, tmp_path):
     done = run(
         *("build", "--preset", "test", "--directions", 4, "--thicknesses", 1, "--seed", 3),
         *("--thickness-nm", 20, 40, "--convergence-mrad", 0.5, 0.7, "--validation-share", 0.5),
-        *("--precession-deg", 0, "--precession-deg", 0.3, "--k-max", 1.6, "--workers", 1),
+        *("--precession-deg", 0.2, 0.3, "--k-max", 1.6, "--workers", 1),
         *("--out", tmp_path / "data"),
     )
     assert done.code == 0, done.err
-    assert "k_max 1.6 1/Å = 31 mrad at 300 kV\n" in done.out
+    assert "k_max 1.6 1/Å = 31 mrad at 300 kV; 4 directions, 4 patterns, 288 classes\n" in done.out
     recipe = read_recipe(tmp_path / "data")
     assert recipe.thickness_nm == (20, 40)
     assert recipe.convergence_mrad == (0.5, 0.7)
-    assert recipe.precession_deg == (0, 0.3)
+    assert (recipe.precession_deg, recipe.precessed_share) == ((0.2, 0.3), 1)
     assert recipe.validation_share == 0.5
     assert (recipe.k_max_inv_angstrom, recipe.scheme) == (1.6, "random")
+
+
+def test_build_from_a_recipe_and_verify(run, tiny_dataset, tmp_path):
+    folder = tmp_path / "again"
+    run("build", "--recipe", tiny_dataset / "recipe.json", "--out", folder, "--workers", 1)
+    shard = "patterns/train-00000-of-00001.parquet"
+    whole = (folder / shard).read_bytes()
+    assert whole == (tiny_dataset / shard).read_bytes()
+    assert "5 of 5 files were whole; 48 patterns of 24 directions" in run("verify", folder).out
+    (folder / shard).write_bytes(whole[:-1])
+    done = run("verify", folder, "--check-only")
+    assert done.code == 1
+    assert f"{shard}: {len(whole) - 1:,} bytes, expected {len(whole):,}\n" in done.out
+    done = run("verify", folder, "--workers", 1)
+    assert done.code == 0
+    assert f"{len(whole):,}: built again\n4 of 5 files were whole" in done.out
+    assert (folder / shard).read_bytes() == whole
+
+
+def test_build_from_a_scan(run, work, tmp_path):
+    done = run(
+        *("build", "--scan", work / "scan.hspy", "--labels", work / "n.ang", "--seed", 1),
+        *("--convergence-mrad", 1.5, 1.5, "--out", tmp_path / "data"),
+    )
+    assert done.code == 0, done.err
+    recipe = read_recipe(tmp_path / "data")
+    assert (recipe.kind, recipe.scan_name, recipe.seed) == ("scan", "scan.hspy", 1)
+    assert recipe.convergence_mrad == (1.5, 1.5)
 
 
 # Help, version, usage
@@ -135,12 +163,20 @@ def test_help(run, name):
     done = run(name, "--help")
     assert done.code == 0
     assert f"zoneaxis {name} " in done.out
-    assert "--out" in done.out
 
 
 def test_help_lists_the_commands(run):
     out = run("--help").out
-    assert NAMES == ["build", "compare", "index", "match", "phantom", "train"]
+    assert NAMES == [
+        "build",
+        "compare",
+        "index",
+        "match",
+        "phantom",
+        "publish",
+        "train",
+        "verify",
+    ]
     assert all(name in out for name in NAMES)
 
 

@@ -1,5 +1,9 @@
 import hashlib
+import multiprocessing
+import os
 import resource
+import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,29 +11,26 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from zoneaxis.dataset_builder import build as module
-from zoneaxis.dataset_builder.build import Physics, build, plan, recipe_directions, simulate
-from zoneaxis.dataset_builder.recipe import Recipe, preset
-from zoneaxis.dataset_builder.schema import features
+from zoneaxis.dataset_builder import simulate as module
+from zoneaxis.dataset_builder.build import build
+from zoneaxis.dataset_builder.manifest import read_manifest
+from zoneaxis.dataset_builder.recipe import Recipe, preset, read_recipe
+from zoneaxis.dataset_builder.schema import CONFIGS, features
+from zoneaxis.dataset_builder.simulate import simulate
 from zoneaxis.errors import DatasetError, OutputError, SettingsError
+
+SHARDS = ["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"]
 
 
 @pytest.fixture(scope="module")
 def recipe(nickelate) -> Recipe:
-    return preset("test", nickelate, resolution=40, thicknesses=1, size=16, k_max_inv_angstrom=1.0)
-
-
-@pytest.fixture(autouse=True)
-def _small_shards(monkeypatch):
-    monkeypatch.setattr(module, "SHARD_BATCHES", 1)
+    return preset("test", nickelate, resolution=400, thicknesses=1, size=16, k_max_inv_angstrom=1.0)
 
 
 @pytest.fixture(scope="module")
 def in_one_go(recipe, tmp_path_factory) -> dict[str, str]:
     """What a build in one go in this process leaves behind."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SHARD_BATCHES", 1)
-        return hashes(build(recipe, tmp_path_factory.mktemp("one") / "go", workers=1))
+    return hashes(build(recipe, tmp_path_factory.mktemp("one") / "go", workers=1))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -42,39 +43,40 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def test_files(in_one_go):
-    assert sorted(in_one_go) == [
+    tables = [f"{config}/{name}.parquet" for config in ("disks", "patterns") for name in SHARDS]
+    written = [name for name in in_one_go if not name.startswith("figures/")]
+    assert sorted(written) == [
         "README.md",
-        "patterns/train-00000-of-00003.parquet",
-        "patterns/train-00001-of-00003.parquet",
-        "patterns/train-00002-of-00003.parquet",
-        "patterns/validation-00000-of-00001.parquet",
+        "classes/train-00000-of-00001.parquet",
+        "croissant.json",
+        *tables[:3],
+        "manifest.json",
+        *tables[3:],
         "recipe.json",
     ]
 
 
-def test_plan_holds_whole_directions_out(recipe):
-    shards = plan(recipe, 40)
-    rows = {"train": [], "validation": []}
-    for shard in shards:
-        rows[shard.split] += [direction for batch in shard.batches for direction in batch]
-    assert sorted(rows["train"] + rows["validation"]) == list(range(40))
-    assert len(rows["validation"]) == 2
-    assert [len(shard.batches) for shard in shards] == [1, 1, 1, 1]
+def test_the_manifest_holds_every_table(tiny_dataset):
+    manifest = read_manifest(tiny_dataset)
+    found = hashes(tiny_dataset)
+    assert set(manifest.files) == {name for name in found if name.endswith(".parquet")}
+    assert manifest.id == read_recipe(tiny_dataset).id
+    for name, entry in manifest.files.items():
+        assert entry.sha256 == found[name]
+        assert entry.rows == pq.read_metadata(tiny_dataset / name).num_rows
 
 
-@pytest.mark.parametrize(("share", "held_out"), [(0.0, 0), (0.2, 1), (0.99, 4)])
-def test_plan_leaves_something_to_train_on(nickelate, share, held_out):
-    recipe = preset("test", nickelate, validation_share=share)
-    shards = [shard for shard in plan(recipe, 5) if shard.split == "validation"]
-    assert sum(len(batch) for shard in shards for batch in shard.batches) == held_out
-
-
-def test_rows_fit_the_schema_and_the_recipe(tiny_dataset):
+@pytest.mark.parametrize("config", CONFIGS)
+def test_rows_fit_the_schema(tiny_dataset, config):
     from datasets import Features
 
-    table = pq.read_table(tiny_dataset / "patterns")
-    assert Features.from_arrow_schema(table.schema) == features()
-    rows = table.to_pydict()
+    schema = pq.read_schema(next((tiny_dataset / config).glob("train-*")))
+    assert Features.from_arrow_schema(schema) == features(config)
+    assert schema.metadata[b"zoneaxis.recipe"].decode() == read_recipe(tiny_dataset).to_json()
+
+
+def test_labels(tiny_dataset):
+    rows = pq.read_table(tiny_dataset / "patterns").to_pydict()
     phi, phi2 = np.deg2rad(rows["Phi_deg"]), np.deg2rad(rows["phi2_deg"])
     beam = np.stack([np.sin(phi) * np.sin(phi2), np.sin(phi) * np.cos(phi2), np.cos(phi)], 1)
     np.testing.assert_allclose(rows["beam_direction"], beam, atol=1e-5)
@@ -88,28 +90,52 @@ def test_rows_fit_the_schema_and_the_recipe(tiny_dataset):
 
 def test_resumed_build_has_the_same_bytes(recipe, in_one_go, tmp_path):
     build(recipe, tmp_path, workers=1)
-    for name in ("train-00001-of-00003", "validation-00000-of-00001"):
-        (tmp_path / f"patterns/{name}.parquet").unlink()
-    left_behind = tmp_path / "patterns/.train-00001-of-00003.incomplete-1.parquet"
-    left_behind.write_text("half")
+    for name in (f"patterns/{SHARDS[1]}", f"disks/{SHARDS[2]}"):
+        (tmp_path / f"{name}.parquet").unlink()
+    (tmp_path / f"patterns/.{SHARDS[1]}.incomplete-1.parquet").write_text("half")
     calls = []
     build(recipe, tmp_path, workers=1, progress=lambda *numbers: calls.append(numbers))
     assert hashes(tmp_path) == in_one_go
-    assert calls == [(22, 40), (16, 40), (2, 40)]
+    assert calls == [(192, 400), (188, 400), (20, 400)]
 
 
 def test_two_workers_write_the_same_bytes(recipe, in_one_go, tmp_path):
     calls = []
     build(recipe, tmp_path, workers=2, progress=lambda *numbers: calls.append(numbers))
     assert hashes(tmp_path) == in_one_go
-    assert sum(done for done, _ in calls) == 40
+    assert sum(done for done, _ in calls) == 400
+
+
+def test_killed_at_twenty_moments(recipe, in_one_go, tmp_path):
+    """A killed build loses the shards in flight, and nothing that bears its name is half."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["zoneaxis.dataset_builder.build", "datasets", "matplotlib"])
+    rng = np.random.default_rng(0)
+    folder, kills, finished = tmp_path / "0", 0, 0
+    while kills < 20:
+        process = context.Process(target=partial(build, recipe, folder, workers=1))
+        process.start()
+        process.join(rng.uniform(0.1, 1.5))
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        found = {name: value for name, value in hashes(folder).items() if "incomplete" not in name}
+        assert found.items() <= in_one_go.items()
+        if process.exitcode == 0:
+            assert found == in_one_go
+            finished += 1
+            folder = tmp_path / str(finished)
+    build(recipe, folder, workers=1)
+    assert hashes(folder) == in_one_go
 
 
 def test_interrupted_build_leaves_complete_shards(recipe, in_one_go, tmp_path, monkeypatch):
-    def interrupted(physics: Physics, batch: tuple[int, ...]):
-        if 20 in batch:
+    def interrupted(physics, batch, device):
+        if 220 in batch:
             raise KeyboardInterrupt
-        return simulate(physics, batch)
+        return simulate(physics, batch, device)
 
     monkeypatch.setattr(module, "simulate", interrupted)
     threads = torch.get_num_threads()
@@ -117,31 +143,33 @@ def test_interrupted_build_leaves_complete_shards(recipe, in_one_go, tmp_path, m
         build(recipe, tmp_path, workers=1)
     assert torch.get_num_threads() == threads
     done = hashes(tmp_path)
-    assert sorted(done) == ["patterns/train-00000-of-00003.parquet", "recipe.json"]
+    assert sorted(done) == [f"{c}/{SHARDS[0]}.parquet" for c in ("disks", "patterns")] + [
+        "recipe.json"
+    ]
     assert done.items() <= in_one_go.items()
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "SHARD_BATCHES", 1)
-    build(recipe, tmp_path, workers=1)
-    assert hashes(tmp_path) == in_one_go
 
 
 def test_finished_build_starts_nothing(tiny_dataset, monkeypatch):
-    from zoneaxis.dataset_builder.recipe import read_recipe
-
-    monkeypatch.setattr(module, "SHARD_BATCHES", 12)
     monkeypatch.setattr(module, "simulate", None)
     before = hashes(tiny_dataset)
     build(read_recipe(tiny_dataset), tiny_dataset)
     assert hashes(tiny_dataset) == before
 
 
-def test_simulation_does_not_depend_on_other_batches(recipe):
-    physics = Physics(recipe, recipe_directions(recipe), module._factors(recipe))
-    first, _ = simulate(physics, (5, 6)), simulate(physics, (7,))
-    assert simulate(physics, (5, 6)) == first
+def test_rows_held_out_one_by_one(nickelate, tmp_path):
+    recipe = preset("test", nickelate, thicknesses=5, split="rows", validation_share=0.2, size=16)
+    build(recipe, tmp_path, workers=1)
+    train, validation = (
+        pq.read_table(tmp_path / f"patterns/{split}-00000-of-00001.parquet").to_pandas()
+        for split in ("train", "validation")
+    )
+    assert (len(train), len(validation)) == (96, 24)
+    label = ["direction_id", "thickness_nm"]
+    assert not train[label].merge(validation[label]).size
+    assert len(set(train["direction_id"]) & set(validation["direction_id"])) > 5
 
 
-def test_folder_of_another_recipe(recipe, nickelate, tiny_dataset):
+def test_folder_of_another_recipe(recipe, tiny_dataset):
     with pytest.raises(DatasetError, match="another recipe"):
         build(recipe, tiny_dataset)
 
@@ -159,7 +187,7 @@ def test_folder_that_is_a_file(recipe, tmp_path):
             build(recipe, folder)
 
 
-def test_full_disk(recipe, tmp_path):
+def test_full_disk(recipe, in_one_go, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
     try:
@@ -168,14 +196,21 @@ def test_full_disk(recipe, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(hashes(tmp_path)) == ["recipe.json"]
+    build(recipe, tmp_path, workers=1)
+    assert hashes(tmp_path) == in_one_go
 
 
 def test_shard_that_is_a_folder(recipe, tmp_path):
-    (tmp_path / "patterns/validation-00000-of-00001.parquet").mkdir(parents=True)
+    (tmp_path / f"patterns/{SHARDS[2]}.parquet").mkdir(parents=True)
     with pytest.raises(OutputError, match="is a folder"):
         build(recipe, tmp_path, workers=1)
 
 
-def test_no_workers(recipe, tmp_path):
-    with pytest.raises(SettingsError, match="workers"):
-        build(recipe, tmp_path, workers=0)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"workers": 0}, "workers"), ({"device": "tpu"}, "device"), ({"device": "cuda:99"}, "device")],
+)
+def test_settings_of_the_machine(recipe, tmp_path, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        build(recipe, tmp_path, **changes)
+    assert not hashes(tmp_path)

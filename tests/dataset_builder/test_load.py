@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from zoneaxis.dataset_builder.build import Physics, _factors, recipe_directions, simulate
 from zoneaxis.dataset_builder.load import open_dataset
+from zoneaxis.dataset_builder.simulate import physics_of, simulate
 from zoneaxis.errors import DatasetError
 
 TRAIN = "patterns/train-00000-of-00001.parquet"
@@ -35,20 +35,19 @@ def test_batches(tiny_dataset):
 
 def test_labels_belong_to_the_patterns(tiny_dataset):
     dataset = open_dataset(tiny_dataset)
-    directions = recipe_directions(dataset.recipe)
+    orientations = dataset.recipe.orientations_deg
     _, euler = dataset.batch("validation", np.array([0, 1]))
-    np.testing.assert_allclose(euler[:, 1:], directions[[0, 0]], rtol=1e-6)
-    physics = Physics(dataset.recipe, directions, _factors(dataset.recipe))
-    first = simulate(physics, (0,))[0]
+    np.testing.assert_allclose(euler, orientations[[0, 0]], rtol=1e-6)
+    first = simulate(physics_of(dataset.recipe.to_json()), (0,))["patterns"]
     stored = pq.read_table(tiny_dataset / "patterns/validation-00000-of-00001.parquet")
-    assert stored["image"][0].as_py() == first["image"]
+    assert stored.equals(first)
 
 
 def test_every_row_is_read(tiny_dataset):
     dataset = open_dataset(tiny_dataset)
     _, euler = dataset.batch("train", np.arange(46))
-    expected = np.repeat(recipe_directions(dataset.recipe)[1:], 2, axis=0)
-    np.testing.assert_allclose(euler[:, 1:], expected, rtol=1e-6)
+    expected = np.repeat(dataset.recipe.orientations_deg[1:], 2, axis=0)
+    np.testing.assert_allclose(euler, expected, rtol=1e-6)
 
 
 def test_opening_leaves_no_copy(tiny_dataset, tmp_path, monkeypatch):
@@ -67,13 +66,13 @@ def test_no_folder_no_recipe(tmp_path):
 
 def test_no_parquet(copy):
     shutil.rmtree(copy / "patterns")
-    with pytest.raises(DatasetError, match=r"lacks 2 of 2 Parquet files.*run the build again"):
+    with pytest.raises(DatasetError, match=r"train-00000.* is missing.*zoneaxis verify"):
         open_dataset(copy)
 
 
 def test_unfinished_build(copy):
-    (copy / TRAIN).unlink()
-    with pytest.raises(DatasetError, match=r"lacks 1 of 2 .*train-00000"):
+    (copy / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match="its build is unfinished: run the build again"):
         open_dataset(copy)
 
 
@@ -86,7 +85,7 @@ def test_damaged_parquet(copy, damage):
     elif damage == "middle":
         damage = whole[:1000] + bytes(2000) + whole[3000:]
     path.write_bytes(damage)
-    with pytest.raises(DatasetError, match=r"train-00000.*remove it and build again"):
+    with pytest.raises(DatasetError, match=r"train-00000.*zoneaxis verify .*builds it again"):
         open_dataset(copy)
 
 

@@ -29,7 +29,8 @@ def test_id_does_not_depend_on_how_numbers_are_written(recipe):
         thicknesses=np.int64(2),
         voltage_kv=300,
         thickness_nm=[5, 100],
-        precession_deg=np.zeros(1),
+        precession_deg=np.array([0.6, 0.6]),
+        random_phi1=np.False_,
         size=32.0,
     )
     assert same == recipe
@@ -41,14 +42,22 @@ def test_id_depends_on_every_setting(recipe):
     changes = {
         "voltage_kv": 200,
         "convergence_mrad": (1.3, 1.7),
-        "precession_deg": (0.6,),
+        "precession_deg": (0.0, 0.6),
+        "precessed_share": 0.5,
         "k_max_inv_angstrom": 1.6,
+        "absorption": "WK",
         "scheme": "equispaced",
         "resolution": 25,
+        "sector": "proper",
+        "Phi_end_deg": 60,
+        "random_phi1": True,
+        "phi1_step_deg": 2.5,
         "thickness_nm": (5, 90),
         "thicknesses": 3,
+        "random_thickness": False,
         "size": 33,
         "inv_angstrom_per_pixel": 0.09,
+        "split": "rows",
         "validation_share": 0.1,
         "seed": 1,
         "crystal": {**recipe.crystal, "name": "another"},
@@ -61,9 +70,17 @@ def test_id_depends_on_every_setting(recipe):
 OUT_OF_RANGE = {
     "voltage_kv": [0, 5000, float("nan"), "300", True],
     "convergence_mrad": [(1.8, 1.3), (0, 1), (1,), 1.5, (1, 2, 3), "ab"],
-    "precession_deg": [(), (-1,), (90,), 0.6],
+    "precession_deg": [(), (-1, 0), (0, 90), (0.6, 0.5), 0.6],
+    "precessed_share": [-0.1, 1.1, None],
+    "absorption": ["wk", None],
     "k_max_inv_angstrom": [0, 100],
-    "scheme": ["stepped", None],
+    "scheme": ["hopping", None],
+    "sector": ["half", None],
+    "Phi_end_deg": [-1, 200, "90"],
+    "random_phi1": [0, 1.0, "yes"],
+    "phi1_step_deg": [0, 400],
+    "random_thickness": [None],
+    "split": ["grains"],
     "resolution": [0, -1, 2.5, float("inf"), 1e9],
     "thickness_nm": [(100, 5), (0, 5), (-5, 5), (5, float("inf"))],
     "thicknesses": [0, 1.5, None],
@@ -99,8 +116,14 @@ def test_a_pattern_ends_where_the_simulation_ends(recipe):
 
 
 def test_mean_convergence(recipe):
-    made = replace(recipe, convergence_mrad=(1.0, 2.0), precession_deg=(0.0, 0.6))
+    made = replace(recipe, convergence_mrad=(1.0, 2.0))
     assert made.mean_convergence_mrad == 1.5
+
+
+@pytest.mark.parametrize(("share", "angles"), [(0, (0,)), (0.5, (0, 0.5)), (1, (0.5,))])
+def test_typical_precession(recipe, share, angles):
+    made = replace(recipe, precession_deg=(0.4, 0.6), precessed_share=share)
+    assert made.typical_precession_deg == angles
 
 
 def test_optics_of_a_batch(recipe):
@@ -119,6 +142,7 @@ def changed(recipe: Recipe, **values: object) -> str:
         ({"format": FORMAT + 1}, f"format {FORMAT + 1}.*update zoneaxis"),
         ({"format": "new"}, "format new"),
         ({"colour": 1}, "colour"),
+        ({"kind": "scan"}, "kind 'scan'"),
         ({"size": -1}, "size"),
         ({"size": "large"}, "size"),
         ({"crystal": {}}, "crystal"),
@@ -130,14 +154,14 @@ def test_unreadable_json(recipe, values, message):
         Recipe.from_json(changed(recipe, **values))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "{}", '{"format": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "{}", '{"format": 2}'])
 def test_not_a_recipe(text):
     with pytest.raises(DatasetError, match="Not a recipe"):
         Recipe.from_json(text)
 
 
 def test_read_recipe(recipe, tmp_path):
-    with pytest.raises(DatasetError, match=r"no recipe\.json"):
+    with pytest.raises(DatasetError, match=r"holds no recipe\.json"):
         read_recipe(tmp_path)
     path = tmp_path / "recipe.json"
     path.write_text(recipe.to_json())
@@ -150,7 +174,7 @@ def test_read_recipe(recipe, tmp_path):
 def test_presets(nickelate):
     assert preset("demo", nickelate).size == 128
     assert preset("demo", nickelate, resolution=10).resolution == 10
-    with pytest.raises(SettingsError, match="test, demo, default"):
+    with pytest.raises(SettingsError, match="test, demo, default, random, stepped, equispaced"):
         preset("tiny", nickelate)
     with pytest.raises(SettingsError, match="colour"):
         preset("test", nickelate, colour=1)

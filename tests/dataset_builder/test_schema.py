@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from zoneaxis.dataset_builder.schema import (
-    COLUMNS,
+    CONFIGS,
     DECODING,
     FAINTEST,
     LEVELS,
+    arrow_schema,
     decode,
     encode,
     features,
@@ -44,14 +45,29 @@ def test_decoding_of_the_card_is_ours(pattern):
     np.testing.assert_allclose(eval(DECODING, {"np": np, "v": v}), decode(v), rtol=1e-4)
 
 
-def test_features_are_the_columns():
-    from datasets import Features, List, Value
-    from datasets import Image as ImageColumn
+@pytest.mark.parametrize("config", CONFIGS)
+def test_features_are_the_columns(config):
+    from datasets import Features
 
-    made = features()
-    assert list(made) == [column.name for column in COLUMNS]
+    made = features(config)
+    assert list(made) == [column.name for column in CONFIGS[config]]
+    assert Features.from_arrow_schema(made.arrow_schema) == made
+
+
+def test_types_of_the_columns():
+    from datasets import Image as ImageColumn
+    from datasets import List, Value
+
+    made = features("patterns")
     assert made["image"] == ImageColumn()
     assert made["direction_id"] == Value("int32")
     assert made["Phi_deg"] == Value("float32")
     assert made["beam_direction"] == List(Value("float32"), length=3)
-    assert Features.from_arrow_schema(made.arrow_schema) == made
+    assert features("disks")["h"] == List(Value("int16"))
+
+
+def test_a_file_tells_its_recipe():
+    schema = arrow_schema("disks", "{}")
+    assert schema.metadata[b"zoneaxis.recipe"] == b"{}"
+    assert b"huggingface" in schema.metadata
+    assert schema.equals(arrow_schema("disks"))

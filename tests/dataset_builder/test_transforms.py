@@ -1,297 +1,161 @@
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from zoneaxis.dataset_builder.transforms import (
-    AMORPHOUS,
-    CRYSTAL,
-    VACUUM,
-    Augmentation,
-    direct_beam,
-    mirror_x,
-    read_out,
-)
-from zoneaxis.diffraction.bloch import bloch_disks
-from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.disks import disk_tilts
-from zoneaxis.diffraction.optics import Optics
+from zoneaxis.dataset_builder.recipe import read_recipe
+from zoneaxis.dataset_builder.schema import decode
+from zoneaxis.dataset_builder.transforms import CRYSTAL, Augmentation, Transform
 from zoneaxis.diffraction.orientations import (
-    euler_from_matrices,
+    beam_directions,
     matrices_from_euler,
     misorientation_deg,
 )
-from zoneaxis.diffraction.render import render
-from zoneaxis.errors import SettingsError
-from zoneaxis.models.preprocessing import PolarInput
+from zoneaxis.errors import DatasetError
 
-SIZE, PIXEL = 128, 0.02
-OPTICS = Optics(k_max_inv_angstrom=1.3)
-NOTHING = Augmentation(
+NOTHING = replace(
+    Augmentation.paper(),
     point_spread_px=(0, 0),
     bell_fraction=(0, 0),
     rings_probability=0,
     scale=(1, 1),
-    pixel=(1, 1),
-    shift_px=0,
-    rotate=False,
-    mirror=False,
-    counts=None,
     sensitivity=None,
-    vacuum_probability=0,
-    amorphous_probability=0,
+    log_image=False,
 )
-
-
-def simulated(crystal: Crystal, euler_deg: np.ndarray) -> torch.Tensor:
-    """Patterns simulated at full orientations: no image is turned or mirrored."""
-    disks = bloch_disks(crystal, OPTICS, euler_deg[:, 1:], np.array([30.0]), tilts=disk_tilts(1))
-    phi1 = torch.from_numpy(euler_deg[:, 0]).float()
-    return render(disks, SIZE, PIXEL, phi1)[:, 0]
-
-
-def radius() -> torch.Tensor:
-    """Wave vector of each pixel in 1/Angstrom."""
-    axis = torch.arange(SIZE) - SIZE // 2
-    return torch.hypot(axis[:, None].float(), axis[None].float()) * PIXEL
+EVERYTHING = replace(Augmentation(), pixel=(1, 1), second_grain_probability=0.5, hot_pixels=(0, 5))
 
 
 @pytest.fixture(scope="module")
-def euler() -> np.ndarray:
-    rng = np.random.default_rng(0)
-    directions = np.stack([rng.uniform(5, 88, 8), rng.uniform(30, 90, 8)], axis=1)
-    return np.insert(directions, 0, 0.0, axis=1)
+def rows(tiny_dataset, tmp_path_factory):
+    """The training rows as `datasets` opens them, map-style and as a stream."""
+    from datasets import load_dataset
+
+    files = {"train": str(tiny_dataset / "patterns" / "train-*.parquet")}
+    cache = str(tmp_path_factory.mktemp("datasets"))
+
+    def opened(streaming: bool):
+        return load_dataset(
+            "parquet", data_files=files, split="train", streaming=streaming, cache_dir=cache
+        )
+
+    return opened
 
 
 @pytest.fixture(scope="module")
-def patterns(nickelate, euler) -> torch.Tensor:
-    return simulated(nickelate, euler)
+def transform(tiny_dataset) -> Transform:
+    return Transform.of_recipe(read_recipe(tiny_dataset), EVERYTHING, seed=4)
 
 
-@pytest.fixture
-def augment(nickelate, patterns, euler):
-    def run(augmentation: Augmentation, seed: int = 0, repeats: int = 1):
-        rows = np.tile(np.arange(len(patterns)), repeats)
-        generator = torch.Generator().manual_seed(seed)
-        return augmentation(patterns[rows], euler[rows], PIXEL, nickelate, generator)
-
-    return run
+def same(first: dict, second: dict) -> bool:
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def scattered_correlation(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
-    """Correlation of each pair of patterns outside the direct beam, softened by a pixel."""
-    from zoneaxis.diffraction.camera import blur
-
-    ring = (radius() > 0.12) & (radius() < 1.2)
-    pairs = zip(blur(first, 1.0)[:, ring], blur(second, 1.0)[:, ring], strict=True)
-    return np.array([np.corrcoef(a, b)[0, 1] for a, b in pairs])
-
-
-def test_nothing_changes_nothing(augment, patterns, euler):
-    batch = augment(NOTHING)
-    torch.testing.assert_close(batch.patterns, patterns, rtol=1e-4, atol=1e-8)
-    np.testing.assert_allclose(batch.matrices, matrices_from_euler(euler), atol=1e-6)
-    assert (batch.kind == CRYSTAL).all()
+def test_nothing_is_decoding(rows, transform):
+    batch = rows(False)[:6]
+    out = replace(transform, augmentation=NOTHING)(batch)
+    levels = np.stack([np.asarray(image) for image in batch["image"]])
+    torch.testing.assert_close(out["pattern"], torch.from_numpy(decode(levels)))
+    euler = np.stack([batch[name] for name in ("phi1_deg", "Phi_deg", "phi2_deg")], axis=1)
+    given, found = (matrices_from_euler(e) for e in (euler, out["euler_deg"].numpy()))
+    assert misorientation_deg(found, given, np.eye(3)[None]).max() < 0.05
+    assert out["direction_id"].tolist() == batch["direction_id"]
+    assert out["thickness_nm"].tolist() == batch["thickness_nm"]
+    assert out["inv_angstrom_per_pixel"].tolist() == pytest.approx([0.1] * 6)
 
 
-@pytest.mark.parametrize(
-    ("rotate", "mirror"), [(True, False), (False, True), (True, True)], ids=str
-)
-def test_labels_fit_the_images(augment, patterns, euler, nickelate, rotate, mirror):
-    batch = augment(replace(NOTHING, rotate=rotate, mirror=mirror), seed=3)
-    expected = simulated(nickelate, euler_from_matrices(batch.matrices.numpy()))
-    assert scattered_correlation(batch.patterns, expected).min() > 0.97
-    assert np.median(scattered_correlation(batch.patterns, expected)) > 0.99
-    if rotate:
-        assert np.median(scattered_correlation(batch.patterns, patterns)) < 0.3
-    operators = nickelate.proper_operators
-    beam = matrices_from_euler(euler)[:, :, 2]
-    reached = (operators @ batch.matrices.numpy()[:, None, :, 2:])[..., 0]
-    kept = np.linalg.norm(reached - beam[:, None], axis=-1).min(axis=1) < 1e-5
-    assert (0 < kept.sum() < 8) if mirror else kept.all()
+def test_shapes_and_types(rows, transform):
+    out = transform(rows(False)[:6])
+    kinds = {
+        "pattern": (torch.float32, (6, 32, 32)),
+        "euler_deg": (torch.float32, (6, 3)),
+        "matrix": (torch.float32, (6, 3, 3)),
+        "kind": (torch.int64, (6,)),
+        "grain_share": (torch.float32, (6,)),
+        "thickness_nm": (torch.float32, (6,)),
+        "direction_id": (torch.int64, (6,)),
+        "inv_angstrom_per_pixel": (torch.float32, (6,)),
+    }
+    assert {name: (v.dtype, tuple(v.shape)) for name, v in out.items()} == kinds
 
 
-def test_mirror_shows_the_other_half_of_the_sphere(augment, euler, nickelate):
-    batch = augment(replace(NOTHING, mirror=True), repeats=32)
-    given = np.tile(matrices_from_euler(euler), (32, 1, 1))
-    same = misorientation_deg(batch.matrices.numpy(), given, nickelate.proper_operators) < 0.1
-    assert 0.4 < same.mean() < 0.6
+def test_labels_turn_with_the_pattern(rows, transform):
+    """In-plane rotation keeps Phi and phi2, the beam direction, and changes phi1."""
+    batch = rows(False)[:6]
+    out = replace(transform, augmentation=replace(NOTHING, rotate=True))(batch)
+    given = np.stack([batch[name] for name in ("phi1_deg", "Phi_deg", "phi2_deg")], axis=1)
+    found = out["euler_deg"].numpy()
+    np.testing.assert_allclose(beam_directions(found), beam_directions(given), atol=1e-5)
+    assert np.ptp((found - given)[:, 0]) > 10
+    np.testing.assert_allclose(matrices_from_euler(found), out["matrix"], atol=1e-5)
 
 
-def test_a_crystal_without_mirror_is_not_mirrored(patterns, euler, nickelate):
-    chiral = Crystal.from_dict({**nickelate.to_dict(), "space_group": 155})
-    generator = torch.Generator().manual_seed(0)
-    batch = replace(NOTHING, mirror=True)(patterns, euler, PIXEL, chiral, generator)
-    np.testing.assert_allclose(batch.matrices, matrices_from_euler(euler), atol=1e-6)
+def test_seed_epoch_and_rows_decide(rows, transform):
+    batch, others = rows(False)[:6], rows(False)[6:12]
+    assert same(transform(batch), transform(batch))
+    assert same(transform(batch), pickle.loads(pickle.dumps(transform))(batch))
+    for other in (replace(transform, seed=5), replace(transform, epoch=1)):
+        assert not torch.equal(other(batch)["pattern"], transform(batch)["pattern"])
+    mixed = {**batch, "direction_id": others["direction_id"]}
+    assert not torch.equal(transform(mixed)["pattern"], transform(batch)["pattern"])
 
 
-def test_the_seed_decides_and_inputs_stay(augment, patterns, euler):
-    before, angles = patterns.clone(), euler.copy()
-    first, again, other = (augment(Augmentation(), seed) for seed in (1, 1, 2))
-    for name in ("patterns", "matrices", "kind"):
-        assert torch.equal(getattr(first, name), getattr(again, name))
-    assert not torch.equal(first.patterns, other.patterns)
-    assert torch.equal(patterns, before)
-    np.testing.assert_array_equal(euler, angles)
+@pytest.mark.parametrize("form", [list, np.stack, lambda i: torch.from_numpy(np.stack(i))])
+def test_arrays_and_tensors_do_as_well_as_images(rows, transform, form):
+    batch = rows(False)[:6]
+    levels = [np.asarray(image).astype(np.uint16) for image in batch["image"]]
+    arrays = {name: np.asarray(v) for name, v in batch.items() if name != "image"}
+    assert same(transform({**arrays, "image": form(levels)}), transform(batch))
 
 
-@pytest.mark.parametrize(("pixel", "size"), [(0.6, 213), (1.0, 128), (1.3, 98)])
-def test_pixels_of_another_size_keep_view_and_intensity(augment, pixel, size):
-    """The same pattern on a finer or coarser camera; the input of a network hardly changes."""
-    plain = augment(NOTHING)
-    batch = augment(replace(NOTHING, pixel=(pixel, pixel)))
-    assert batch.patterns.shape[1:] == (size, size)
-    assert batch.inv_angstrom_per_pixel == pytest.approx(PIXEL * SIZE / size)
-    torch.testing.assert_close(
-        batch.patterns.sum(dim=(1, 2)), plain.patterns.sum(dim=(1, 2)), rtol=0.05, atol=0.0
+def test_with_transform_gives_what_the_call_gives(rows, transform):
+    dataset = rows(False)
+    assert same(dataset.with_transform(transform)[4:10], transform(dataset[4:10]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_stream_gives_the_same_in_any_process(rows, transform, workers):
+    stream = rows(True)
+    mapped = stream.map(transform, batched=True, batch_size=8, remove_columns=stream.column_names)
+    found = next(iter(torch.utils.data.DataLoader(mapped, batch_size=8, num_workers=workers)))
+    assert same(found, transform(rows(False)[:8]))
+
+
+def test_a_data_loader_reads_map_style_rows_in_workers(rows, transform):
+    dataset = rows(False).with_transform(transform)
+    none, two = (
+        list(torch.utils.data.DataLoader(dataset, batch_size=8, num_workers=n)) for n in (0, 2)
     )
-    inputs = PolarInput(outer_inv_angstrom=1.2)
-    fine = inputs(batch.patterns, batch.inv_angstrom_per_pixel).flatten(1)
-    reference = inputs(plain.patterns, PIXEL).flatten(1)
-    for one, other in zip(fine, reference, strict=True):
-        assert float(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 0.9
+    assert len(none) == len(two) > 3
+    assert all(same(a, b) for a, b in zip(none, two, strict=True))
 
 
-def test_outputs_are_fit_for_training(augment):
-    batch = augment(Augmentation(), repeats=8)
-    assert len(batch.patterns) == 64
-    assert batch.patterns.dtype == batch.matrices.dtype == torch.float32
-    assert torch.isfinite(batch.patterns).all()
-    assert (batch.patterns >= 0).all()
-    determinant = torch.linalg.det(batch.matrices)
-    torch.testing.assert_close(determinant, torch.ones(64))
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_draws_the_same(rows, transform):
+    batch = rows(False)[:6]
+    levels = torch.from_numpy(np.stack([np.asarray(image) for image in batch["image"]]))
+    settings = replace(EVERYTHING, counts=None, ellipse=(1, 1.1), beam_stop_probability=0.5)
+    for augmentation in (settings, Augmentation.paper()):
+        t = replace(transform, augmentation=augmentation)
+        ours, theirs = t({**batch, "image": levels}), t({**batch, "image": levels.cuda()})
+        assert {value.device.type for value in theirs.values()} == {"cuda"}
+        for name, value in ours.items():
+            torch.testing.assert_close(theirs[name].cpu(), value, atol=1e-4, rtol=1e-3)
 
 
-def test_point_spread(augment, patterns):
-    blurred = augment(replace(NOTHING, point_spread_px=(1.0, 1.0))).patterns
-    assert (blurred.amax((1, 2)) < patterns.amax((1, 2))).all()
-    torch.testing.assert_close(blurred.sum((1, 2)), patterns.sum((1, 2)), rtol=1e-2, atol=0)
+def test_a_scan_has_no_thickness(rows, transform):
+    batch = {**rows(False)[:6], "thickness_nm": [None] * 6}
+    out = transform(batch)
+    assert out["thickness_nm"].isnan().all()
+    assert (out["kind"] == CRYSTAL).any()
 
 
-def test_bell(augment, patterns):
-    settings = replace(NOTHING, bell_fraction=(0.1, 0.1), bell_sigma_inv_angstrom=(0.3, 0.3))
-    bell = augment(settings).patterns - patterns
-    torch.testing.assert_close(bell.sum((1, 2)), torch.full((8,), 0.1), rtol=1e-2, atol=0)
-    peak = 0.1 / (2 * np.pi * (0.3 / PIXEL) ** 2)
-    torch.testing.assert_close(
-        bell[:, 64, 64], torch.full((8,), peak, dtype=torch.float32), rtol=1e-2, atol=1e-8
-    )
-    torch.testing.assert_close(
-        bell[:, 64, 79], torch.full((8,), peak * np.exp(-0.5)).float(), rtol=1e-2, atol=1e-8
-    )
-
-
-def test_rings_in_a_tenth_of_the_patterns(augment, patterns):
-    settings = replace(NOTHING, rings_probability=0.1, rings_inv_angstrom=(0.4, 0.4))
-    added = augment(settings, repeats=100).patterns - patterns.repeat(100, 1, 1)
-    with_rings = added.sum((1, 2)) > 1e-3
-    assert 0.07 < with_rings.float().mean() < 0.13
-    profile = added[with_rings][0, 64, 64:]  # from the direct beam to the right
-    assert abs(int(profile.argmax()) * PIXEL - 0.4) < 0.03
-
-
-def test_the_frame_does_not_tell_the_angle(nickelate):
-    """Fog that fills the simulation's frame looks the same all round, however it is turned."""
-    settings = replace(
-        NOTHING,
-        rotate=True,
-        scale=(1.1, 1.1),
-        bell_fraction=(0.1, 0.1),
-        bell_sigma_inv_angstrom=(0.5, 0.5),
-    )
-    fog = torch.full((64, SIZE, SIZE), 1e-5)
-    generator = torch.Generator().manual_seed(0)
-    batch = settings(fog, np.zeros((64, 3)), PIXEL, nickelate, generator)
-    uneven = (batch.patterns - batch.patterns.mean(0)).abs().sum((1, 2))
-    assert (uneven / batch.patterns.sum((1, 2))).max() < 0.01
-    assert batch.patterns[:, 0, 0].min() > 0  # the bell goes on to the corners
-
-
-def test_camera_length(augment, patterns):
-    batch = augment(replace(NOTHING, scale=(2.0, 2.0)))
-    spread = [(p * radius()).sum((1, 2)) / p.sum((1, 2)) for p in (batch.patterns, patterns)]
-    torch.testing.assert_close(2 * spread[0], spread[1], rtol=0.1, atol=0)
-
-
-def test_centering(augment):
-    batch = augment(replace(NOTHING, shift_px=3.0), repeats=4)
-    near = (radius() < 0.2) * batch.patterns
-    axis = torch.arange(SIZE) - SIZE / 2
-    total = near.sum((1, 2))
-    x, y = near.sum(1) @ axis / total, near.sum(2) @ axis / total
-    for shift in (x, y):
-        assert shift.abs().max() < 3.1
-        assert shift.min() < -1
-        assert shift.max() > 1
-    assert abs(np.corrcoef(x, y)[0, 1]) < 0.5
-
-
-def test_counts(augment, patterns):
-    counted = augment(replace(NOTHING, counts=(1e4, 1e4))).patterns
-    assert torch.equal(counted, counted.round())
-    torch.testing.assert_close(counted.sum((1, 2)), 1e4 * patterns.sum((1, 2)), rtol=0.05, atol=0)
-
-
-def test_sensitivity(augment, patterns):
-    dull = augment(replace(NOTHING, sensitivity=(1e3, 1e3))).patterns
-    step = patterns.amax((1, 2), keepdim=True) / 1e3
-    assert (dull[patterns < 0.49 * step] == 0).all()
-    assert ((dull - patterns).abs() <= 0.501 * step + 1e-7).all()
-    keen = augment(replace(NOTHING, sensitivity=(1e7, 1e7))).patterns
-    torch.testing.assert_close(keen, patterns, rtol=1e-4, atol=1e-7)
-
-
-def test_read_out_of_nothing():
-    assert (read_out(torch.zeros(2, 4, 4), torch.tensor([1e3, 1e7])) == 0).all()
-
-
-def test_kinds_in_their_shares(augment):
-    settings = replace(NOTHING, vacuum_probability=0.2, amorphous_probability=0.1)
-    batch = augment(settings, repeats=125)
-    shares = torch.bincount(batch.kind, minlength=3) / len(batch.kind)
-    np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=0.04)
-    beyond = (batch.patterns * (radius() > 0.15)).sum((1, 2)) / batch.patterns.sum((1, 2))
-    assert (beyond[batch.kind == VACUUM] == 0).all()
-    # Rings alone: what is scattered is even over the angles, unlike a crystal's.
-    even = batch.patterns * (radius() > 0.15)
-    turned = torch.rot90(even[:, 1:, 1:], 1, (1, 2))
-    lopsided = (even[:, 1:, 1:] - turned).abs().sum((1, 2)) / even.sum((1, 2)).clamp(min=1e-9)
-    assert lopsided[batch.kind == AMORPHOUS].max() < 0.01
-    assert beyond[batch.kind == AMORPHOUS].min() > 0.01
-    assert lopsided[batch.kind == CRYSTAL].min() > 0.1
-
-
-def test_direct_beam_holds_everything(patterns):
-    beam = direct_beam(patterns, 5.5)
-    torch.testing.assert_close(beam.sum((1, 2)), torch.ones(8))
-    assert (beam[:, radius() / PIXEL > 5.5] == 0).all()
-
-
-@pytest.mark.parametrize("n", [8, 9])
-def test_mirror_x_keeps_the_beam_in_place(n):
-    pattern = torch.rand(1, n, n)
-    flipped = mirror_x(pattern)
-    assert flipped[0, 3, n // 2] == pattern[0, 3, n // 2]
-    assert flipped[0, 3, n // 2 + 1] == pattern[0, 3, n // 2 - 1]
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"scale": (0, 1)},
-        {"scale": (1.1, 0.9)},
-        {"counts": (0, 1e4)},
-        {"sensitivity": (0.5, 1e4)},
-        {"bell_fraction": (-0.1, 0.1)},
-        {"bell_sigma_inv_angstrom": (0, 1)},
-        {"rings_probability": 1.5},
-        {"shift_px": -1},
-        {"counts": (1e4, float("nan"))},
-        {"vacuum_probability": 0.6, "amorphous_probability": 0.6},
-    ],
-    ids=str,
-)
-def test_out_of_range(values):
-    with pytest.raises(SettingsError, match="Augmentation"):
-        Augmentation(**values)
+def test_errors_say_what_is_missing(rows, transform):
+    batch = rows(False)[:6]
+    with pytest.raises(DatasetError, match="no column 'Phi_deg'"):
+        transform({name: v for name, v in batch.items() if name != "Phi_deg"})
+    images = [np.zeros((32, 32)), np.zeros((16, 16)), *batch["image"][2:]]
+    with pytest.raises(DatasetError, match="differ in size"):
+        transform({**batch, "image": images})

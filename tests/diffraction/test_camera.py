@@ -5,11 +5,16 @@ from scipy import ndimage
 
 from zoneaxis.diffraction.camera import (
     amorphous_rings,
+    beam_stop,
     blur,
+    dead_rows,
     diffuse_bell,
+    hot_pixels,
     log_range,
     poisson,
+    read_out,
     resample,
+    zoom_and_blur,
 )
 
 N = 4
@@ -181,6 +186,87 @@ def test_resample_keeps_the_intensity(smooth, scale):
     torch.testing.assert_close(total, smooth.sum(dim=(1, 2)), rtol=3e-3, atol=0)
 
 
+def test_what_is_not_turned_comes_out_as_if_turned_by_nothing(patterns):
+    """Two ways of interpolation, one of them for patterns that are neither turned nor distorted."""
+    scales, shifts = per_pattern(0.7, 0.95, 1.0, 1.6), torch.randn(N, 2) * 4
+    for size in (48, 37):
+        plain = resample(patterns, size, scales, shift_px=shifts)
+        general = resample(patterns, size, scales, torch.zeros(N), shifts)
+        torch.testing.assert_close(plain, general, atol=2e-5, rtol=0)
+
+
+def test_zoom_and_blur_are_both_in_one(patterns):
+    scales, sigmas = per_pattern(0.8, 0.95, 1.0, 1.3), per_pattern(0.0, 0.4, 0.9, 1.5)
+    shifts = torch.randn(N, 2, generator=torch.Generator().manual_seed(0)) * 4
+    apart = blur(resample(patterns, 70, scales, shift_px=shifts), sigmas)
+    once = zoom_and_blur(patterns, 70, scales, shifts, sigmas)
+    torch.testing.assert_close(once, apart, atol=1e-6, rtol=1e-5)
+
+
+def test_blur_does_not_depend_on_the_others_in_the_batch(patterns):
+    sigmas = per_pattern(0.4, 0.8, 1.3, 2.1)
+    batch = blur(patterns, sigmas, reach_px=7)
+    torch.testing.assert_close(batch[:1], blur(patterns[:1], sigmas[:1], reach_px=7))
+
+
+@pytest.mark.parametrize("turn", [0.0, 25.0])
+@pytest.mark.parametrize("axis", [0.0, 30.0, 90.0, 135.0])
+def test_elliptical_distortion_moves_spots_along_its_axes(axis, turn):
+    """A spot at (20, 6) pixels from the direct beam, turned, then stretched in the axis' frame."""
+    ratio, size = 1.21, 121
+    y, x = np.indices((size, size)) - size // 2
+    spot = torch.tensor(np.exp(-((x - 20) ** 2 + (y - 6) ** 2) / 8), dtype=torch.float32)[None]
+    found = resample(spot, size, 1.0, turn, None, ratio, axis)[0].double().numpy()
+    c, s = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
+    u = np.array([np.cos(np.deg2rad(axis)), np.sin(np.deg2rad(axis))])
+    stretch = np.sqrt(ratio) * np.outer(u, u) + (np.eye(2) - np.outer(u, u)) / np.sqrt(ratio)
+    expected = stretch @ np.array([[c, -s], [s, c]]) @ [20, 6]
+    center = [(found * axis).sum() / found.sum() for axis in (x, y)]
+    np.testing.assert_allclose(center, expected, atol=0.02)
+    assert found.sum() == pytest.approx(float(spot.sum()), rel=5e-3)
+
+
+def test_elliptical_distortion_is_about_the_direct_beam_wherever_it_is():
+    beam = torch.eye(65)[32].outer(torch.eye(65)[32])[None]
+    moved = resample(beam, 65, 1.0, 0.0, torch.tensor([[7.0, -4.0]]), 1.2, 40.0)
+    assert divmod(int(moved[0].argmax()), 65) == (32 - 4, 32 + 7)
+
+
+def test_beam_stop_hides_a_disk_and_an_arm(patterns):
+    bright = torch.ones(2, 41, 41)
+    center = torch.tensor([[0.0, 0.0], [3.0, -2.0]])
+    left = beam_stop(bright, 4.0, per_pattern(0.0, 90.0), 2.5, center)
+    y, x = np.indices((41, 41)) - 20
+    np.testing.assert_array_equal(left[0] == 0, (np.hypot(x, y) < 4) | ((x > 0) & (abs(y) < 1.25)))
+    hidden = (np.hypot(x - 3, y + 2) < 4) | ((y > -2) & (abs(x - 3) < 1.25))
+    np.testing.assert_array_equal(left[1] == 0, hidden)
+
+
+def test_dead_rows_are_dark(patterns):
+    rows = torch.zeros(N, 48, dtype=torch.bool)
+    rows[1, [3, 40]] = True
+    found = dead_rows(patterns, rows)
+    assert (found[1, [3, 40]] == 0).all()
+    found[1, [3, 40]] = patterns[1, [3, 40]]
+    assert torch.equal(found, patterns)
+
+
+def test_hot_pixels_rise_to_their_level(patterns):
+    places = torch.tensor([[5 * 48 + 7, 9]]).expand(N, -1)
+    found = hot_pixels(patterns, places, torch.tensor([[1.0, 0.0]]).expand(N, -1))
+    assert torch.equal(found[:, 5, 7], patterns.amax(dim=(1, 2)))
+    found[:, 5, 7] = patterns[:, 5, 7]
+    assert torch.equal(found, patterns)  # level 0 leaves a pixel as it was
+
+
+def test_read_out_gives_whole_levels(patterns):
+    step = patterns.amax(dim=(1, 2), keepdim=True) / 50
+    found = read_out(patterns, 50.0)
+    assert ((found - patterns).abs() <= 0.501 * step).all()
+    torch.testing.assert_close(found / step, (found / step).round(), atol=1e-4, rtol=0)
+    assert (read_out(torch.zeros(2, 4, 4), torch.tensor([1e3, 1e7])) == 0).all()
+
+
 def test_batch_equals_single(smooth):
     def each(images, pick):
         p = per_pattern(0.5, 1.0, 1.5, 2.0)[pick]
@@ -204,5 +290,11 @@ def test_inputs_stay_as_they_were(patterns):
     amorphous_rings(patterns, 0.1, *rings)
     poisson(patterns, 100.0)
     resample(patterns, 20, 2.0, 30.0)
+    resample(patterns, 20, 0.9)
+    zoom_and_blur(patterns, 48, 1.0, None, 0.5)
+    beam_stop(patterns, 3.0, 0.0, 1.0, torch.zeros(N, 2))
+    dead_rows(patterns, torch.ones(N, 48, dtype=torch.bool))
+    hot_pixels(patterns, torch.zeros(N, 1, dtype=torch.int64), torch.ones(N, 1))
+    read_out(patterns, 5.0)
     assert torch.equal(patterns, before)
     assert [float(value) for value in rings] == [8.0, 2.0]

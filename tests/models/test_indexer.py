@@ -3,6 +3,7 @@ import pytest
 import timm
 import torch
 
+from zoneaxis.dataset_builder.recipe import Recipe
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
 from zoneaxis.errors import OutputError, SettingsError
 from zoneaxis.models import indexer as module
@@ -163,7 +164,7 @@ def test_bins_that_do_not_fit_the_network(nickelate, recipe):
 
 
 def test_patterns_too_small_for_rings(labels, nickelate):
-    recipe = module.Recipe(nickelate.to_dict(), size=16, inv_angstrom_per_pixel=0.01)
+    recipe = Recipe(nickelate.to_dict(), size=16, inv_angstrom_per_pixel=0.01)
     with pytest.raises(SettingsError, match="ends before its reflections begin"):
         create_indexer("test_zoneaxis_polar", labels, recipe)
 

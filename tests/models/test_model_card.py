@@ -54,6 +54,7 @@ def test_every_setting_has_its_row(card):
         ["voltage", "300 kV"],
         ["convergence", "1.3 to 1.8 mrad"],
         ["precession", "0 degrees"],
+        ["precessed share", "0"],
         ["thickness", "5 to 100 nm"],
         ["k max", "1.9 1/Å"],
         ["images", "32"],

@@ -5,6 +5,7 @@ from zoneaxis.cards.facts import (
     ConfigFacts,
     CrystalFacts,
     DatasetFacts,
+    FigureFacts,
     MetricFacts,
     ModelFacts,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "ConfigFacts",
     "CrystalFacts",
     "DatasetFacts",
+    "FigureFacts",
     "MetricFacts",
     "ModelFacts",
     "render_dataset_card",

@@ -39,7 +39,7 @@ class ConfigFacts:
 
     Attributes:
         name: of the config and of its folder.
-        summary: what a row is, one sentence.
+        summary: what a row is, in sentences.
         rows: (split, number of rows), in the order in which the card lists them.
         columns: in the order of the schema.
     """
@@ -51,56 +51,55 @@ class ConfigFacts:
 
 
 @dataclass(frozen=True)
+class FigureFacts:
+    """A picture that the card shows, figures/name.png in the folder, and what it shows."""
+
+    name: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class DatasetFacts:
-    """A data set of simulated patterns.
+    """A data set of patterns, simulated or measured.
 
     Attributes:
         name: title of the card.
-        crystal: what was simulated.
-        engine: how, "Bloch waves, ...".
-        sampling: how the directions were chosen, one clause.
-        directions: number of beam directions.
-        thicknesses: number of thicknesses of each direction.
-        thickness_nm: smallest and largest.
-        voltage_kv: accelerating voltage.
-        convergence_mrad: smallest and largest semi-angle.
-        precession_deg: every precession angle.
-        k_max_inv_angstrom: largest simulated wave vector.
+        crystal: of the patterns.
+        summary: what the data set is, in sentences.
+        made: (what, how with unit), in the order in which the card lists them.
+        split: what is held out and what that proves, in sentences.
         size: pixels along an edge of the pattern.
         inv_angstrom_per_pixel: size of a pixel.
         encoding: formula from intensity I to the stored value v of a pixel.
         decoding: NumPy expression from the array `v` back to fractions of the incident beam.
         configs: the first is the default and holds the column `image`.
+        limits: what the data set cannot teach, a sentence each.
         dataset_id: hash of the recipe.
         version: of zoneaxis.
-        held_out_deg: median angle from a validation direction to the nearest one for training,
-            symmetry and mirror included, if any is held out.
+        disk_rings: rings of the incident tilts in config `disks`; None where there is none.
+        figures: pictures in the folder.
+        tags: of the Hub, beside those which every such data set has.
         location: what `load_dataset` is to be given: a folder or a repository on the Hub.
-        limits: sentences that come after the limits which every such data set has.
         license: an identifier of the Hub.
     """
 
     name: str
     crystal: CrystalFacts
-    engine: str
-    sampling: str
-    directions: int
-    thicknesses: int
-    thickness_nm: tuple[float, float]
-    voltage_kv: float
-    convergence_mrad: tuple[float, float]
-    precession_deg: tuple[float, ...]
-    k_max_inv_angstrom: float
+    summary: str
+    made: tuple[tuple[str, str], ...]
+    split: str
     size: int
     inv_angstrom_per_pixel: float
     encoding: str
     decoding: str
     configs: tuple[ConfigFacts, ...]
+    limits: tuple[str, ...]
     dataset_id: str
     version: str
-    held_out_deg: float | None = None
+    disk_rings: int | None = None
+    figures: tuple[FigureFacts, ...] = ()
+    tags: tuple[str, ...] = ()
     location: str = "FOLDER"
-    limits: tuple[str, ...] = ()
     license: str = "cc-by-4.0"
 
 

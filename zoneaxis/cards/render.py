@@ -21,7 +21,7 @@ def render_dataset_card(facts: DatasetFacts) -> str:
     header = DatasetCardData(
         pretty_name=facts.name,
         license=facts.license,
-        tags=[*TAGS, "physics-simulation"],
+        tags=[*TAGS, *facts.tags],
         task_categories=["image-classification"],
         size_categories=[size_category(sum(n for _, n in facts.configs[0].rows))],
         configs=[
@@ -86,7 +86,7 @@ def _render(template: str, header: CardData, facts: DatasetFacts | ModelFacts) -
         keep_trailing_newline=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(text=_text, span=_span, number="{:g}".format)
+    environment.filters.update(text=_text, number="{:g}".format)
     body = environment.get_template(template).render(asdict(facts))
     return f"---\n{header.to_yaml()}\n---\n\n{body.strip()}\n"
 
@@ -94,9 +94,3 @@ def _render(template: str, header: CardData, facts: DatasetFacts | ModelFacts) -
 def _text(value: str) -> str:
     """A user's string on one line, harmless within a Markdown table."""
     return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _span(values: tuple[float, float]) -> str:
-    """A range as "1.3 to 1.8", or one number where both ends agree."""
-    low, high = values
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from zoneaxis import __version__
-from zoneaxis.cli import comparisons, datasets, maps, models, phantoms
+from zoneaxis.cli import comparisons, datasets, maps, models, phantoms, publishing
 from zoneaxis.cli.terminal import complain, say, show_warning
 from zoneaxis.errors import ZoneAxisError
 
 COMMANDS = {
     datasets.build: "zoneaxis build --crystal LiNiO2 --preset demo --out dataset",
+    datasets.verify: "zoneaxis verify dataset",
+    publishing.publish: "zoneaxis publish dataset user/name",
     models.train: "zoneaxis train --data dataset --out model",
     maps.index: "zoneaxis index scan.blo --model model --out map.ang",
     maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",

@@ -1,107 +1,28 @@
 """Recipe -> folder of Parquet shards that `datasets.load_dataset` opens by itself."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from zoneaxis.dataset_builder.card import write_card
-from zoneaxis.dataset_builder.recipe import RECIPE_FILE, Recipe, read_recipe
-from zoneaxis.dataset_builder.sampling import directions_of
-from zoneaxis.dataset_builder.schema import encode, features
+from zoneaxis.dataset_builder.cluster import map_on_cluster
+from zoneaxis.dataset_builder.manifest import (
+    MANIFEST_FILE,
+    FileEntry,
+    Manifest,
+    file_entry,
+    read_manifest,
+    write_manifest,
+)
+from zoneaxis.dataset_builder.plan import Plan, Shard, plan_of
+from zoneaxis.dataset_builder.recipe import RECIPE_FILE, Recipe, ScanRecipe, read_recipe
+from zoneaxis.dataset_builder.schema import CLASSES, DISKS, PATTERNS
+from zoneaxis.dataset_builder.simulate import chosen_device, physics_of, write_classes, write_shard
 from zoneaxis.dataset_builder.workers import map_in_processes
-from zoneaxis.diffraction.bloch import bloch_disks
-from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.directions import full_operators, nearest_equivalent_deg
-from zoneaxis.diffraction.orientations import beam_directions
-from zoneaxis.diffraction.render import render
-from zoneaxis.diffraction.structure_factors import StructureFactors, structure_factors
 from zoneaxis.errors import DatasetError, OutputError, SettingsError
 from zoneaxis.files import atomic_path
 
-BATCH = 16  # directions that share thicknesses, convergence and precession
-SHARD_BATCHES = 12
-PATTERNS = "patterns"  # the config, and the folder of its shards
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file to be: its split, its name and the directions in it, cut into batches."""
-
-    split: str
-    name: str
-    batches: tuple[tuple[int, ...], ...]
-
-    def rows(self, recipe: Recipe) -> int:
-        """Return the number of rows in it."""
-        return sum(len(batch) for batch in self.batches) * recipe.thicknesses
-
-
-@dataclass(frozen=True, eq=False)
-class Physics:
-    """What a worker needs to simulate: it looks nothing up and draws nothing twice.
-
-    Attributes:
-        recipe: what to simulate.
-        directions: all (Phi, phi2) of the recipe in degrees, shape (n, 2).
-        factors: structure factors of its crystal, up to the difference of any two beams.
-    """
-
-    recipe: Recipe
-    directions: np.ndarray
-    factors: StructureFactors
-
-
-def plan(recipe: Recipe, n_directions: int) -> list[Shard]:
-    """Return the shards of a data set; validation holds whole directions out.
-
-    Args:
-        recipe: for the share held out; one direction at least is left for training.
-        n_directions: how many directions there are, in shuffled order.
-    """
-    held_out = min(round(n_directions * recipe.validation_share), n_directions - 1)
-    splits = {
-        "train": range(held_out, n_directions),
-        "validation": range(held_out),
-    }
-    shards = []
-    for split, indices in splits.items():
-        batches = [tuple(indices[i : i + BATCH]) for i in range(0, len(indices), BATCH)]
-        starts = range(0, len(batches), SHARD_BATCHES)
-        for number, start in enumerate(starts):
-            name = f"{split}-{number:05d}-of-{len(starts):05d}.parquet"
-            shards.append(Shard(split, name, tuple(batches[start : start + SHARD_BATCHES])))
-    return shards
-
-
-def recipe_directions(recipe: Recipe) -> np.ndarray:
-    """Return the (Phi, phi2) in degrees that a recipe simulates, in its order, shape (n, 2)."""
-    crystal = Crystal.from_dict(recipe.crystal)
-    return directions_of(recipe.scheme, crystal, recipe.resolution, recipe.seed)
-
-
-def held_out_deg(recipe: Recipe, directions: np.ndarray) -> float | None:
-    """Return the median angle from a validation direction to the nearest one for training.
-
-    Equivalent and mirrored directions count as the same. None where nothing is held out.
-
-    Args:
-        recipe: of the data set.
-        directions: all its (Phi, phi2) in degrees, shape (n, 2).
-    """
-    ids = {"train": [], "validation": []}
-    for shard in plan(recipe, len(directions)):
-        ids[shard.split] += [i for batch in shard.batches for i in batch]
-    if not ids["validation"]:
-        return None
-    held_out, trained = directions[ids["validation"]], directions[ids["train"]]
-    operators = full_operators(Crystal.from_dict(recipe.crystal))
-    return float(np.median(nearest_equivalent_deg(held_out, trained, operators)))
+CLASSES_FILE = f"{CLASSES}/train-00000-of-00001.parquet"
 
 
 def build(
@@ -109,6 +30,8 @@ def build(
     folder: str | Path,
     *,
     workers: int | None = None,
+    scheduler: str | None = None,
+    device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Simulate a data set into a folder; shards that are there already are kept.
@@ -118,8 +41,13 @@ def build(
 
     Args:
         recipe: what to simulate.
-        folder: made where absent; holds recipe.json, README.md and patterns/*.parquet.
-        workers: processes; as many as there are cores by default. 1 starts none.
+        folder: made where absent; holds recipe.json, README.md, a folder of Parquet files for
+            each config and, once all are there, manifest.json with their checksums.
+        workers: processes on this machine; as many as cores by default. 1 starts none.
+        scheduler: address of a Dask scheduler, "tcp://host:8786", whose workers then do the work;
+            they must see the folder under the same path.
+        device: "cpu", "cuda", or "auto" for a worker's GPU where it has one. Bytes are the same
+            on devices of one kind.
         progress: called with (patterns done since the last call, patterns in all).
 
     Returns:
@@ -128,114 +56,87 @@ def build(
     Raises:
         DatasetError: the folder holds a data set of another recipe, or a worker died.
         OutputError: the folder cannot be written.
+        SettingsError: no such device, fewer than one worker, or no scheduler at the address.
     """
     if workers is not None and workers < 1:
         raise SettingsError(f"workers = {workers}: expected 1 or more.")
+    if scheduler is None:
+        chosen_device(device)  # that of the cluster's workers may be there, and not here
     folder = Path(folder)
-    _claim(folder, recipe)
-    directions = recipe_directions(recipe)
-    shards = plan(recipe, len(directions))
-    rows = _rows(shards, recipe)
-    waiting = [s for s in shards if not (folder / PATTERNS / s.name).is_file()]
+    claim(folder, recipe)
+    plan = plan_of(recipe.to_json())
+    waiting = [s for s in plan.shards if not all((folder / file).is_file() for file in s.files)]
+    known = {name: entry for name, entry in _known(folder).items() if (folder / name).is_file()}
     report = progress or (lambda done, total: None)
-    report((rows - _rows(waiting, recipe)).total(), rows.total())
-    for shard in _write(recipe, directions, waiting, folder, workers or os.cpu_count() or 1):
-        report(shard.rows(recipe), rows.total())
-    write_card(folder, recipe, rows, len(directions), held_out_deg(recipe, directions))
+    total = plan.rows().total()
+    report(total - sum(plan.rows(shard).total() for shard in waiting), total)
+    for shard in _write(recipe, waiting, folder, workers, scheduler, device):
+        report(plan.rows(shard).total(), total)
+    _finish(folder, recipe, plan, known)
     return folder
 
 
-def _rows(shards: list[Shard], recipe: Recipe) -> Counter[str]:
-    """Return the number of rows of each split in these shards."""
-    rows = Counter()
-    for shard in shards:
-        rows[shard.split] += shard.rows(recipe)
-    return rows
-
-
-def _factors(recipe: Recipe) -> StructureFactors:
-    crystal = Crystal.from_dict(recipe.crystal)
-    return structure_factors(crystal, recipe.voltage_kv, 2 * recipe.k_max_inv_angstrom)
-
-
 def _write(
-    recipe: Recipe, directions: np.ndarray, shards: list[Shard], folder: Path, workers: int
+    recipe: Recipe,
+    shards: list[Shard],
+    folder: Path,
+    workers: int | None,
+    scheduler: str | None,
+    device: str,
 ) -> Iterator[Shard]:
     """Write shards, yielding each when it is done."""
     if not shards:
         return
-    physics = Physics(recipe, directions, _factors(recipe))
-    if min(workers, len(shards)) > 1:
-        jobs = {shard: (physics, shard, folder) for shard in shards}
-        yield from map_in_processes(write_shard, jobs, min(workers, len(shards)))
-        return
-    with _one_thread():
-        for shard in shards:
-            write_shard(physics, shard, folder)
+    # An absolute path: workers may have another current folder.
+    jobs = {s: (recipe.to_json(), s, str(folder.absolute()), device) for s in shards}
+    workers = min(workers or os.cpu_count() or 1, len(shards))
+    if scheduler is not None:
+        yield from map_on_cluster(write_shard, jobs, scheduler)
+    elif workers > 1:
+        physics_of(recipe.to_json())  # fills the disk's cache, so that no two workers do
+        yield from map_in_processes(write_shard, jobs, workers)
+    else:
+        for shard, job in jobs.items():
+            write_shard(*job)
             yield shard
 
 
-def write_shard(
-    physics: Physics, shard: Shard, folder: Path, checkpoint: Callable[[], None] = lambda: None
-) -> None:
-    """Simulate one shard and write it under its name in `folder`/patterns.
+def _finish(folder: Path, recipe: Recipe, plan: Plan, known: dict[str, FileEntry]) -> None:
+    """Write what describes the whole: classes, manifest and card; known files are not read."""
+    if not (folder / CLASSES_FILE).is_file():
+        write_classes(folder / CLASSES_FILE, recipe, plan)
+    rows = rows_by_file(recipe)
+    files = {name: known.get(name) or file_entry(folder / name, n) for name, n in rows.items()}
+    write_manifest(folder, Manifest(recipe.id, files))
+    write_card(folder, recipe, plan)
 
-    Args:
-        physics: of the data set.
-        shard: its name and batches.
-        folder: of the data set.
-        checkpoint: called after each batch; what it raises ends the work and leaves no file.
+
+def _known(folder: Path) -> dict[str, FileEntry]:
+    """Return the files of a build that was finished before; what is lost of it is built again."""
+    return read_manifest(folder).files if (folder / MANIFEST_FILE).is_file() else {}
+
+
+def rows_by_file(recipe: Recipe) -> dict[str, int]:
+    """Return every Parquet file that a recipe's folder will hold, and its number of rows."""
+    plan = plan_of(recipe.to_json())
+    numbers, phi1 = plan.class_grid(recipe)
+    rows = {CLASSES_FILE: len(numbers) * len(phi1)}
+    for shard in plan.shards:
+        for split, count in plan.rows(shard).items():
+            rows.update({shard.file(config, split): count for config in (PATTERNS, DISKS)})
+    return rows
+
+
+def claim(folder: Path, recipe: Recipe | ScanRecipe) -> None:
+    """Make the folder and write its recipe; remove what a killed build left half written.
+
+    Raises:
+        DatasetError: the folder holds a data set of another recipe.
+        OutputError: the folder cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = features().arrow_schema
-    with (
-        atomic_path(folder / PATTERNS / shard.name) as path,
-        pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer,
-    ):
-        for batch in shard.batches:
-            rows = simulate(physics, batch)
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            checkpoint()
-
-
-def simulate(physics: Physics, batch: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return the rows of a batch of directions; the same whatever else is simulated."""
-    recipe = physics.recipe
-    rng = np.random.default_rng([recipe.seed, batch[0]])
-    optics = recipe.optics(rng.uniform(*recipe.convergence_mrad), rng.choice(recipe.precession_deg))
-    low, high = recipe.thickness_nm
-    share = np.arange(recipe.thicknesses) + rng.uniform(size=recipe.thicknesses)
-    thicknesses = low + (high - low) * share / recipe.thicknesses
-    chosen = physics.directions[list(batch)]
-    disks = bloch_disks(
-        Crystal.from_dict(recipe.crystal), optics, chosen, thicknesses, factors=physics.factors
-    )
-    patterns = render(disks, recipe.size, recipe.inv_angstrom_per_pixel).numpy()
-    beams = beam_directions(np.insert(chosen, 0, 0.0, axis=1))
-    return [
-        {
-            "image": {"bytes": encode(patterns[i, j]), "path": None},
-            "direction_id": direction_id,
-            "phi1_deg": 0.0,
-            "Phi_deg": chosen[i, 0],
-            "phi2_deg": chosen[i, 1],
-            "thickness_nm": thickness,
-            "beam_direction": beams[i].tolist(),
-            "convergence_mrad": optics.convergence_mrad,
-            "precession_deg": optics.precession_deg,
-        }
-        for i, direction_id in enumerate(batch)
-        for j, thickness in enumerate(thicknesses)
-    ]
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Make the folder and write its recipe; refuse a folder of another recipe."""
     path = folder / RECIPE_FILE
     try:
-        (folder / PATTERNS).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for left_behind in folder.rglob(".*.incomplete-*"):  # by a build that was killed
             left_behind.unlink()
     except OSError as error:
@@ -249,16 +150,3 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         raise DatasetError(
             f"{folder} holds a data set of another recipe: choose a new folder or remove it."
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch sum in one thread, as workers do, so that the bytes are the same."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from zoneaxis.dataset_builder.build import PATTERNS, plan, recipe_directions
+from zoneaxis.dataset_builder.manifest import read_manifest
+from zoneaxis.dataset_builder.png import decode_png
 from zoneaxis.dataset_builder.recipe import Recipe, read_recipe
-from zoneaxis.dataset_builder.schema import decode, features
+from zoneaxis.dataset_builder.schema import PATTERNS, arrow_schema, decode
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import DatasetError
 
@@ -44,14 +45,13 @@ class PatternDataset:
         Raises:
             DatasetError: an image is damaged.
         """
-        from PIL import UnidentifiedImageError
-
+        columns = self.splits[split].with_format("arrow")[rows.tolist()]
         try:
-            columns = self.splits[split][rows.tolist()]
-            levels = np.stack([np.asarray(image) for image in columns["image"]])
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            levels = np.stack([decode_png(i["bytes"]) for i in columns["image"].to_pylist()])
+        except ValueError as error:
             raise DatasetError(
-                f"The {split} split has an image that cannot be read ({error}): build it again."
+                f"The {split} split has an image that cannot be read ({error}): run "
+                "`zoneaxis verify` on the folder."
             ) from error
         euler = np.stack([columns[name] for name in EULER], axis=1)
         return torch.from_numpy(decode(levels)), euler
@@ -71,17 +71,12 @@ def open_dataset(folder: str | Path) -> PatternDataset:
 
     folder = Path(folder)
     recipe = read_recipe(folder)
-    shards = plan(recipe, len(recipe_directions(recipe)))
-    missing = [s.name for s in shards if not (folder / PATTERNS / s.name).is_file()]
-    if missing:
-        raise DatasetError(
-            f"{folder}/{PATTERNS} lacks {len(missing)} of {len(shards)} Parquet files, such as "
-            f"{missing[0]}: run the build again, it goes on where it stopped."
-        )
     tables: dict[str, list[pa.Table]] = {}
-    for shard in shards:
-        table = _read(folder / PATTERNS / shard.name, shard.rows(recipe))
-        tables.setdefault(shard.split, []).append(table)
+    for name, entry in sorted(read_manifest(folder).files.items()):
+        config, _, file = name.partition("/")
+        if config == PATTERNS:
+            table = _read(folder / name, entry.rows)
+            tables.setdefault(file.split("-")[0], []).append(table)
     # The fingerprint is given, or `datasets` would hash the whole table.
     opened = {
         split: Dataset(pa.concat_tables(parts), fingerprint=f"{recipe.id}-{split}")
@@ -95,20 +90,18 @@ def _read(path: Path, rows: int) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    repair = f"run `zoneaxis verify {path.parent.parent}`, which builds it again"
     try:
-        table = pq.read_table(path)
+        # Only the schema's columns, without the metadata in which files differ.
+        table = pq.read_table(path).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(
-            f"{path} is damaged or no Parquet file ({error}): remove it and build again."
-        ) from error
-    schema = features().arrow_schema
+        raise DatasetError(f"{path} is missing or damaged ({error}): {repair}.") from error
+    schema = arrow_schema(PATTERNS)
     if not table.schema.equals(schema):
         raise DatasetError(
             f"{path} has the columns {', '.join(table.column_names)}, expected "
-            f"{', '.join(schema.names)} of `build`'s types: remove it and build again."
+            f"{', '.join(schema.names)} of `build`'s types: {repair}."
         )
     if len(table) != rows:
-        raise DatasetError(
-            f"{path} has {len(table)} rows, expected {rows}: remove it and build again."
-        )
-    return table
+        raise DatasetError(f"{path} has {len(table)} rows, expected {rows}: {repair}.")
+    return table.replace_schema_metadata(schema.metadata)

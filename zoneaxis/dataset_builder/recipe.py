@@ -1,25 +1,38 @@
 """Recipe: everything that decides the content of a data set, and nothing else."""
 
-import dataclasses
-import hashlib
 import json
-import numbers
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal
 
-from zoneaxis.dataset_builder.sampling import Scheme
+import numpy as np
+
+from zoneaxis.dataset_builder.recipe_base import FORMAT, PatternRecipe, ascending, one_of
+from zoneaxis.dataset_builder.sampling import Scheme, Sector, orientations_of
+from zoneaxis.dataset_builder.scan_recipe import ScanRecipe
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.optics import Optics
-from zoneaxis.errors import CrystalError, DatasetError, SettingsError
+from zoneaxis.diffraction.structure_factors import METHODS
+from zoneaxis.errors import DatasetError, SettingsError
 
-FORMAT = 1  # of the folder; another one is refused
+__all__ = [
+    "FORMAT",
+    "PRESETS",
+    "RECIPE_FILE",
+    "PatternRecipe",
+    "Recipe",
+    "ScanRecipe",
+    "preset",
+    "read_recipe",
+    "recipe_from_json",
+]
+
 RECIPE_FILE = "recipe.json"
+Split = Literal["directions", "rows"]
 FRAME_BEYOND_K_MAX = 1.05  # the middle of an edge may reach this times k_max, a corner more
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(PatternRecipe):
     """Settings of a simulated data set.
 
     Attributes:
@@ -27,59 +40,52 @@ class Recipe:
         voltage_kv: accelerating voltage.
         convergence_mrad: smallest and largest semi-angle; each batch of directions draws one, so
             that no network can read the camera length from the size of the disks.
-        precession_deg: precession angles, of which each batch of directions draws one.
+        precession_deg: smallest and largest precession angle; a precessed batch draws one.
+        precessed_share: share of the batches that are precessed, 0 to 1.
         k_max_inv_angstrom: largest simulated wave vector.
-        scheme: "equispaced" or "random".
-        resolution: step in degrees, or number of directions.
-        thickness_nm: smallest and largest; each batch draws `thicknesses` of them, one from each
-            equal share of the range.
+        absorption: one of `structure_factors`: none ("WK"), by phonons ("WK-P"), by core losses too
+            ("WK-CP"), ...; phonons alone match multislice and cameras without an energy filter.
+        scheme: "random", "stepped", "equispaced" (directions) or "so3" (whole orientations).
+        resolution: number of directions for "random", step in degrees for the others.
+        sector: "full", directions that a mirror makes equal are simulated once, or "proper".
+        Phi_end_deg: where "stepped" ends; None for the end of the crystal's region.
+        random_phi1: simulate each direction at an in-plane angle of its own, not at 0.
+        phi1_step_deg: of the in-plane angles in config `classes`; without meaning for "so3".
+        thickness_nm: smallest and largest.
         thicknesses: patterns of each direction.
+        random_thickness: each batch draws one thickness from each equal share of the range;
+            otherwise all have the same, evenly spaced from the smallest to the largest.
         size: pixels along an edge of the pattern.
         inv_angstrom_per_pixel: size of a pixel.
-        validation_share: share of the directions held out.
+        split: what is held out, whole "directions" or, as in the paper, any "rows".
+        validation_share: share of the rows held out.
         seed: of every draw.
     """
 
     crystal: dict[str, Any]
     voltage_kv: float = 300.0
     convergence_mrad: tuple[float, float] = (1.3, 1.8)
-    precession_deg: tuple[float, ...] = (0.0,)
+    precession_deg: tuple[float, float] = (0.6, 0.6)
+    precessed_share: float = 0.0
     k_max_inv_angstrom: float = 1.9
+    absorption: str = "WK-P"
     scheme: Scheme = "random"
     resolution: float = 2000
+    sector: Sector = "full"
+    Phi_end_deg: float | None = None
+    random_phi1: bool = False
+    phi1_step_deg: float = 5.0
     thickness_nm: tuple[float, float] = (5.0, 100.0)
     thicknesses: int = 6
+    random_thickness: bool = True
     size: int = 128
     inv_angstrom_per_pixel: float = 0.028
+    split: Split = "directions"
     validation_share: float = 0.05
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # Equal recipes have equal JSON and id, whether a value came as 24, 24.0 or NumPy's.
-        plain = {
-            f.name: _plain(f.name, f.type, getattr(self, f.name)) for f in dataclasses.fields(self)
-        }
-        plain["crystal"] = Crystal.from_dict(self.crystal).to_dict()
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
-        checks = {
-            "precession_deg": len(self.precession_deg) > 0,
-            "convergence_mrad": self.convergence_mrad[0] <= self.convergence_mrad[1],
-            "scheme": self.scheme in get_args(Scheme),
-            "resolution": self._resolution_is_fine(),
-            "thickness_nm": 0 < self.thickness_nm[0] <= self.thickness_nm[1] <= 1000,
-            "thicknesses": 1 <= self.thicknesses <= 1000,
-            "size": 16 <= self.size <= 1024,
-            "inv_angstrom_per_pixel": 0 < self.inv_angstrom_per_pixel < 1,
-            "validation_share": 0 <= self.validation_share < 1,
-            "seed": self.seed >= 0,
-        }
-        for name, fine in checks.items():
-            if not fine:
-                raise SettingsError(f"Recipe: {name} = {getattr(self, name)} is out of range.")
-        for convergence in self.convergence_mrad:
-            for precession in self.precession_deg:
-                self.optics(convergence, precession)
+        super().__post_init__()
         if self.frame_inv_angstrom > FRAME_BEYOND_K_MAX * self.k_max_inv_angstrom:
             # A network would learn the edge at k_max, which no real pattern has.
             raise SettingsError(
@@ -89,78 +95,109 @@ class Recipe:
                 f"{self.inv_angstrom_per_pixel:g})."
             )
 
-    def _resolution_is_fine(self) -> bool:
+    def _checks(self) -> dict[str, tuple[bool, str]]:
+        """Return whether each setting is fine, and what is expected of it."""
+        thinnest, thickest = self.thickness_nm
+        resolution = (0.1 <= self.resolution <= 30, "a step of 0.1 to 30 degrees")
         if self.scheme == "random":
-            return 1 <= self.resolution <= 1e7 and self.resolution.is_integer()
-        return 0.1 <= self.resolution <= 30
-
-    def optics(self, convergence_mrad: float, precession_deg: float) -> Optics:
-        """Return the optics of one batch of directions."""
-        return Optics(self.voltage_kv, convergence_mrad, precession_deg, self.k_max_inv_angstrom)
+            counted = self.resolution.is_integer() and 1 <= self.resolution <= 1e7
+            resolution = (counted, "a whole number of directions, 1 to 10,000,000")
+        end = self.Phi_end_deg
+        return {
+            "convergence_mrad": ascending(self.convergence_mrad),
+            "precession_deg": ascending(self.precession_deg),
+            "precessed_share": (0 <= self.precessed_share <= 1, "0 to 1"),
+            "absorption": (self.absorption in METHODS, f"one of {', '.join(METHODS)}"),
+            "scheme": one_of(self.scheme, Scheme),
+            "resolution": resolution,
+            "sector": one_of(self.sector, Sector),
+            "Phi_end_deg": (end is None or 0 <= end <= 180, "None, or 0 to 180"),
+            "phi1_step_deg": (0.1 <= self.phi1_step_deg <= 360, "0.1 to 360 degrees"),
+            "thickness_nm": (0 < thinnest <= thickest <= 1000, "0 < low <= high <= 1000"),
+            "thicknesses": (1 <= self.thicknesses <= 1000, "1 to 1000"),
+            "size": (16 <= self.size <= 1024, "16 to 1024"),
+            "inv_angstrom_per_pixel": (0 < self.inv_angstrom_per_pixel < 1, "0 to 1 1/Å"),
+            "split": one_of(self.split, Split),
+            "validation_share": (0 <= self.validation_share < 1, "at least 0, less than 1"),
+            "seed": (self.seed >= 0, "0 or more"),
+        }
 
     @property
-    def mean_convergence_mrad(self) -> float:
-        """Semi-angle in the middle of those drawn; of precession angles there is no middle."""
-        return sum(self.convergence_mrad) / 2
-
-    @property
-    def frame_inv_angstrom(self) -> float:
-        """Wave vector at the middle of the pattern's edges."""
-        return self.size // 2 * self.inv_angstrom_per_pixel
-
-    def to_json(self) -> str:
-        """Return the recipe as JSON, keys sorted; `from_json` is its inverse."""
-        values = {"format": FORMAT, **dataclasses.asdict(self)}
-        return json.dumps(values, indent=2, sort_keys=True)
-
-    @property
-    def id(self) -> str:
-        """The data set's id: the first 12 digits of the SHA-256 of the JSON."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
-
-    @classmethod
-    def from_json(cls, text: str) -> "Recipe":
-        """Read a recipe.
-
-        Raises:
-            DatasetError: not JSON, another format, keys that are missing or unknown, or values
-                out of range.
-        """
-        try:
-            values = json.loads(text)
-            version = values.pop("format")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DatasetError(f"Not a recipe: {error!r}.") from error
-        if version != FORMAT:
-            raise DatasetError(
-                f"The recipe has format {version}, this zoneaxis reads {FORMAT}: update zoneaxis, "
-                "or build the data set again."
-            )
-        try:
-            return cls(**values)
-        except (TypeError, SettingsError, CrystalError) as error:
-            raise DatasetError(f"Not a recipe: {error}") from error
+    def orientations_deg(self) -> np.ndarray:
+        """Return what is simulated, in this order: (phi1, Phi, phi2) in degrees, shape (n, 3)."""
+        return orientations_of(
+            self.scheme,
+            Crystal.from_dict(self.crystal),
+            self.resolution,
+            self.seed,
+            self.sector,
+            self.Phi_end_deg,
+            self.random_phi1,
+        )
 
 
-def read_recipe(folder: str | Path) -> Recipe:
-    """Read the recipe of a data set folder.
+def recipe_from_json(text: str) -> Recipe | ScanRecipe:
+    """Read a recipe of either kind.
+
+    Raises:
+        DatasetError: see `PatternRecipe.from_json`.
+    """
+    try:
+        of_scan = json.loads(text).get("kind") == ScanRecipe.kind
+    except (ValueError, AttributeError) as error:
+        raise DatasetError(f"Not a recipe: {error!r}.") from error
+    return (ScanRecipe if of_scan else Recipe).from_json(text)
+
+
+def read_recipe(folder: str | Path) -> Recipe | ScanRecipe:
+    """Read the recipe of a data set folder, or a recipe's own file.
 
     Raises:
         DatasetError: no folder, no recipe.json in it, or a damaged one.
     """
-    path = Path(folder) / RECIPE_FILE
+    path = Path(folder)
+    path = path if path.suffix == ".json" else path / RECIPE_FILE
     if not path.is_file():
-        raise DatasetError(f"{folder} holds no {RECIPE_FILE}: name a folder that `build` made.")
+        raise DatasetError(f"{path.parent} holds no {path.name}: name a folder that `build` made.")
     try:
-        return Recipe.from_json(path.read_text(encoding="utf-8"))
+        return recipe_from_json(path.read_text(encoding="utf-8"))
     except (DatasetError, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read. {error}") from error
 
 
+# The frame decides k_max: the paper prints 8 mrad = 0.41 1/Å, one ring of reflections of LiNiO2;
+# 2 1/Å (39 mrad at 300 kV) holds nearly all that is scattered and seen, within the zero-order zone.
+PAPER: dict[str, Any] = {
+    "sector": "proper",
+    "convergence_mrad": (1.5, 1.5),
+    "k_max_inv_angstrom": 2.0,
+    "random_thickness": False,
+    "size": 256,
+    "inv_angstrom_per_pixel": 2 / 128,
+    "validation_share": 0.2,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "test": {"resolution": 24, "thicknesses": 2, "size": 32, "inv_angstrom_per_pixel": 0.1},
     "demo": {"resolution": 2400, "thicknesses": 6},
-    "default": {"resolution": 8000, "thicknesses": 12, "precession_deg": (0.0, 0.6)},
+    "default": {"resolution": 8000, "thicknesses": 12, "precessed_share": 0.5},
+    # The paper's three; classes of LiNiO2: 69,984, 255,744 and 155,664.
+    "random": {**PAPER, "resolution": 972, "thicknesses": 20},
+    "stepped": {
+        **PAPER,
+        "scheme": "stepped",
+        "resolution": 2.5,
+        "phi1_step_deg": 2.5,
+        "thickness_nm": (20.0, 100.0),
+        "thicknesses": 5,
+    },
+    "equispaced": {
+        **PAPER,
+        "scheme": "equispaced",
+        "resolution": 2.0,
+        "thickness_nm": (20.0, 100.0),
+        "thicknesses": 5,
+    },
 }
 
 
@@ -176,24 +213,3 @@ def preset(name: str, crystal: Crystal, **changes: Any) -> Recipe:
         return Recipe(crystal=crystal.to_dict(), **{**PRESETS[name], **changes})
     except TypeError as error:
         raise SettingsError(f"Recipe: {error}.") from error
-
-
-def _plain(name: str, kind: Any, value: Any) -> Any:
-    """Return a setting as the plain float, int or tuple of floats that its annotation asks for."""
-    try:
-        if kind in (float, int):
-            return _number(kind, value)
-        if kind == tuple[float, float]:
-            low, high = value
-            return _number(float, low), _number(float, high)
-        if kind == tuple[float, ...]:
-            return tuple(_number(float, part) for part in value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"Recipe: {name} = {value!r}: {error}.") from error
-    return value
-
-
-def _number(kind: type, value: Any) -> Any:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or kind(value) != value:
-        raise TypeError(f"{value!r} is not a {'whole ' if kind is int else ''}number")
-    return kind(value)

@@ -1,255 +1,193 @@
-"""Streaming augmentations: simulated patterns in, what a camera would have recorded out.
+"""Streaming augmentation: rows of a data set in, what a camera would have recorded out."""
 
-The paper's five are all here: sensitivity, point spread, diffuse bell, amorphous rings, camera
-length and centering; beside them in-plane rotation, mirror, counting noise, and patterns of
-vacuum and amorphous material. The paper draws the range m of its logarithmic image to stand for
-the camera's sensitivity; here the camera itself reads out m levels, and the logarithm belongs to
-the network's input, where training and indexing share it.
-"""
-
+import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from zoneaxis.diffraction import camera
+from zoneaxis.dataset_builder.augmentation import (
+    AMORPHOUS,
+    CRYSTAL,
+    VACUUM,
+    Augmentation,
+    Batch,
+)
+from zoneaxis.dataset_builder.disk_rows import disks_of_rows, recipe_tilts
+from zoneaxis.dataset_builder.recipe import PatternRecipe, Recipe
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.orientations import MIRROR_X, matrices_from_euler
-from zoneaxis.errors import SettingsError
+from zoneaxis.diffraction.orientations import euler_from_matrices
+from zoneaxis.diffraction.render import render
+from zoneaxis.errors import DatasetError
 
-CRYSTAL, VACUUM, AMORPHOUS = 0, 1, 2
-DIRECT_BEAM_INV_ANGSTROM = 0.11  # holds the disks of up to 2.1 mrad at 300 kV
+__all__ = ["AMORPHOUS", "CRYSTAL", "VACUUM", "Augmentation", "Batch", "DiskTransform", "Transform"]
 
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Augmented patterns and what they show.
-
-    Attributes:
-        patterns: counts, or fractions of the beam where no counts were asked for, (b, n, n).
-        matrices: orientation G of each pattern, shape (b, 3, 3); meaningless off the crystal.
-        kind: CRYSTAL, VACUUM or AMORPHOUS, shape (b,).
-        inv_angstrom_per_pixel: size of a pixel, as one who knows the camera would state it; the
-            camera length of each pattern is off by its drawn scale.
-    """
-
-    patterns: torch.Tensor
-    matrices: torch.Tensor
-    kind: torch.Tensor
-    inv_angstrom_per_pixel: float
+EULER = ("phi1_deg", "Phi_deg", "phi2_deg")
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Ranges from which each pattern's specimen, optics and camera are drawn.
+class Transform:
+    """Rows of a data set in, augmented rows out; one object for every way to read.
+
+    It serves `Dataset.with_transform(t)`, `IterableDataset.map(t, batched=True, batch_size=64,
+    remove_columns=[...])`, a DataLoader's workers and batches on a GPU. Seed, epoch and the rows
+    decide every draw: the same rows in the same order give the same batch in any process. Where
+    rows are read one by one, let all patterns have one size: `Augmentation(pixel=(1, 1))`.
 
     Attributes:
-        point_spread_px: Gaussian blur, smallest and largest sigma.
-        bell_fraction: share of the beam in the thermal diffuse bell.
-        bell_sigma_inv_angstrom: width of that bell.
-        rings_probability: share of the patterns with amorphous rings on the crystal's.
-        rings_fraction: share of the beam in those rings.
-        rings_inv_angstrom: where the innermost ring may lie.
-        scale: camera length relative to the nominal one.
-        pixel: size of the camera's pixels relative to the simulation's, one draw a batch; the
-            field of view stays, so noise and vacuum are learned for coarse and fine cameras.
-        shift_px: largest shift of the direct beam along each axis.
-        rotate: turn each pattern by a random in-plane angle.
-        mirror: show half of the patterns as their mirror images, where the crystal allows it.
-        counts: incident electrons a pattern, drawn log-uniformly; None for no counting noise.
-        sensitivity: levels from dark to the brightest pixel, drawn log-uniformly; what is fainter
-            than half a level is lost. None for a camera that shows everything.
-        vacuum_probability: share of the patterns that show the direct beam alone.
-        amorphous_probability: share of the patterns that show rings alone.
+        augmentation: what specimen and camera add.
+        crystal: of the data set.
+        inv_angstrom_per_pixel: size of the data set's pixels.
+        direct_beam_inv_angstrom: radius that holds the direct beam and no reflection.
+        seed: of every draw.
+        epoch: another one gives other draws; `dataclasses.replace(t, epoch=1)`.
     """
 
-    point_spread_px: tuple[float, float] = (0.0, 1.5)
-    bell_fraction: tuple[float, float] = (0.0, 0.12)
-    bell_sigma_inv_angstrom: tuple[float, float] = (0.3, 1.5)
-    rings_probability: float = 0.1
-    rings_fraction: tuple[float, float] = (0.02, 0.2)
-    rings_inv_angstrom: tuple[float, float] = (0.25, 0.6)
-    scale: tuple[float, float] = (0.95, 1.05)
-    pixel: tuple[float, float] = (0.6, 1.3)
-    shift_px: float = 2.0
-    rotate: bool = True
-    mirror: bool = True
-    counts: tuple[float, float] | None = (1e4, 1e6)
-    sensitivity: tuple[float, float] | None = (1e3, 1e7)
-    vacuum_probability: float = 0.02
-    amorphous_probability: float = 0.02
+    augmentation: Augmentation
+    crystal: Crystal
+    inv_angstrom_per_pixel: float
+    direct_beam_inv_angstrom: float
+    seed: int = 0
+    epoch: int = 0
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            lowest = 0.0
-            if name in ("scale", "pixel", "bell_sigma_inv_angstrom", "rings_inv_angstrom"):
-                lowest = 1e-3
-            elif name in ("counts", "sensitivity"):
-                lowest = 1.0
-            if isinstance(value, tuple) and not lowest <= value[0] <= value[1] < np.inf:
-                raise SettingsError(
-                    f"Augmentation: {name} = {value}: expected {lowest:g} <= low <= high."
-                )
-            if name.endswith("probability") and not 0 <= value <= 1:
-                raise SettingsError(f"Augmentation: {name} = {value}: expected 0 to 1.")
-        if not 0 <= self.shift_px < np.inf:
-            raise SettingsError(f"Augmentation: shift_px = {self.shift_px}: expected 0 or more.")
-        if self.vacuum_probability + self.amorphous_probability > 1:
-            raise SettingsError("Augmentation: vacuum and amorphous together exceed all patterns.")
+    @classmethod
+    def of_recipe(
+        cls,
+        recipe: PatternRecipe,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+    ) -> "Transform":
+        """Return the transform for a data set; `Augmentation()` by default."""
+        optics = recipe.optics(max(recipe.convergence_mrad), 0.0)
+        return cls(
+            augmentation or Augmentation(),
+            Crystal.from_dict(recipe.crystal),
+            recipe.inv_angstrom_per_pixel,
+            1.2 * optics.disk_radius_inv_angstrom,
+            seed,
+            epoch,
+        )
 
-    def __call__(
-        self,
-        patterns: torch.Tensor,
-        euler_deg: np.ndarray,
-        inv_angstrom_per_pixel: float,
-        crystal: Crystal,
-        generator: torch.Generator,
-        direct_beam_inv_angstrom: float = DIRECT_BEAM_INV_ANGSTROM,
-    ) -> Batch:
-        """Augment a batch.
+    def __call__(self, rows: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Decode and augment a batch of rows.
 
         Args:
-            patterns: fractions of the incident beam, float32, shape (b, n, n); not changed.
-            euler_deg: (phi1, Phi, phi2) of each, shape (b, 3).
-            inv_angstrom_per_pixel: size of a pixel.
-            crystal: for the mirror.
-            generator: of every draw; the same state gives the same batch.
-            direct_beam_inv_angstrom: radius that holds the direct beam and no reflection, to
-                make patterns of vacuum and of amorphous material.
+            rows: columns of config `patterns`; "image" as PIL images, or 16-bit levels in an
+                array or a tensor (b, n, n), which may be on a GPU.
+
+        Returns:
+            Tensors, on the images' device: "pattern" float32 (b, n, n), "euler_deg" (b, 3), Bunge,
+            turned with the pattern, "matrix" (b, 3, 3), "kind" int64 (b,), "grain_share" (b,), 1
+            where one grain is alone, "thickness_nm" (b,), NaN where unknown, "direction_id" int64
+            (b,), "inv_angstrom_per_pixel" (b,).
+
+        Raises:
+            DatasetError: a column is missing, or images are of different sizes.
         """
-        draw = _Draw(len(patterns), generator)
-        patterns, matrices = self._mirrored(patterns, matrices_from_euler(euler_deg), crystal, draw)
-        kind = self._kinds(draw)
-        patterns = torch.where(
-            (kind == CRYSTAL)[:, None, None],
-            patterns,
-            direct_beam(patterns, direct_beam_inv_angstrom / inv_angstrom_per_pixel),
+        try:
+            levels = _levels(rows["image"])
+            euler = np.stack([np.asarray(rows[name], np.float64) for name in EULER], axis=1)
+            # float32 as in the files, whether a column comes as a list, an array or a tensor.
+            thickness = np.asarray(rows["thickness_nm"], np.float32)
+            direction = np.asarray(rows["direction_id"], np.int64)
+        except KeyError as error:
+            raise DatasetError(
+                f"The rows have no column {error}: read config 'patterns' with all its columns."
+            ) from error
+        batch = self.augmentation(
+            levels,
+            euler,
+            self.inv_angstrom_per_pixel,
+            self.crystal,
+            self._generator(direction, thickness),
+            self.direct_beam_inv_angstrom,
         )
-        size = patterns.shape[-1]
-        patterns = self._specimen(self._unframed(patterns), kind, inv_angstrom_per_pixel, draw)
-        turn = draw.uniform(0.0, 360.0) * self.rotate
-        low, high = self.pixel
-        resized = round(size / (low + (high - low) * float(draw.uniform(0.0, 1.0)[0])))
-        patterns = self._camera(patterns, resized, size / resized, turn, draw)
-        about_beam = matrices_from_euler(np.stack([turn.numpy(), 0 * turn, 0 * turn], axis=1))
-        matrices = torch.from_numpy(matrices @ about_beam).float()
-        return Batch(patterns, matrices, kind, inv_angstrom_per_pixel * size / resized)
+        device = levels.device
+        turned = euler_from_matrices(batch.matrices.cpu().numpy())
+        return {
+            "pattern": batch.patterns,
+            "euler_deg": torch.from_numpy(turned).float().to(device),
+            "matrix": batch.matrices,
+            "kind": batch.kind,
+            "grain_share": batch.grain_share,
+            "thickness_nm": torch.from_numpy(thickness).to(device),
+            "direction_id": torch.from_numpy(direction).to(device),
+            "inv_angstrom_per_pixel": torch.full(
+                (len(levels),), batch.inv_angstrom_per_pixel, device=device
+            ),
+        }
 
-    def _mirrored(
-        self, patterns: torch.Tensor, matrices: np.ndarray, crystal: Crystal, draw: "_Draw"
-    ) -> tuple[torch.Tensor, np.ndarray]:
-        """Mirror half of the patterns, and their orientations with them."""
-        if not self.mirror or crystal.mirror is None:
-            return patterns, matrices
-        flip = draw.chance(0.5)[:, None, None]
-        other = crystal.mirror @ matrices @ MIRROR_X
-        return (
-            torch.where(flip, mirror_x(patterns), patterns),
-            np.where(flip.numpy(), other, matrices),
-        )
-
-    def _kinds(self, draw: "_Draw") -> torch.Tensor:
-        which = draw.uniform(0.0, 1.0)
-        kind = torch.full(which.shape, CRYSTAL)
-        kind[which < self.vacuum_probability + self.amorphous_probability] = AMORPHOUS
-        kind[which < self.vacuum_probability] = VACUUM
-        return kind
-
-    def _unframed(self, patterns: torch.Tensor) -> torch.Tensor:
-        """Return patterns with all the room around them that the camera can get to see.
-
-        The simulation's square frame must not show, least of all turned: its edges would tell
-        the in-plane angle, and no camera's do. So the crystal's part is cut to a disk, and bell
-        and rings are to go on beyond it.
-        """
-        n = patterns.shape[-1]
-        reach = self.scale[1] * (2**0.5 if self.rotate else 1.0)
-        margin = (
-            math.ceil(max(0.0, (reach - 1) * n / 2 + reach * self.pixel[1] * self.shift_px)) + 1
-        )
-        if self.rotate:
-            axis = torch.arange(n) - n // 2
-            patterns = patterns * (torch.hypot(axis[:, None].float(), axis.float()) < n // 2)
-        return F.pad(patterns, (margin, margin, margin, margin))
-
-    def _specimen(
-        self, patterns: torch.Tensor, kind: torch.Tensor, pixel: float, draw: "_Draw"
-    ) -> torch.Tensor:
-        """Add the diffuse bell, and rings on all amorphous and some crystalline patterns."""
-        rings = (kind == AMORPHOUS) | (draw.chance(self.rings_probability) & (kind == CRYSTAL))
-        inner = draw.uniform(*self.rings_inv_angstrom)
-        # Most glasses show a second, weaker halo near 1.75 times the first.
-        radii = torch.stack([inner, 1.75 * inner], dim=1)
-        fraction = draw.uniform(*self.rings_fraction)
-        patterns = patterns.clone()
-        patterns[rings] = camera.amorphous_rings(
-            patterns[rings], fraction[rings], radii[rings] / pixel, 0.15 * radii[rings] / pixel
-        )
-        bell = draw.uniform(*self.bell_fraction) * torch.where(kind == VACUUM, 0.1, 1.0)
-        return camera.diffuse_bell(
-            patterns, bell, draw.uniform(*self.bell_sigma_inv_angstrom) / pixel
-        )
-
-    def _camera(
-        self, patterns: torch.Tensor, size: int, pixel: float, turn: torch.Tensor, draw: "_Draw"
-    ) -> torch.Tensor:
-        """Turn, scale and shift patterns, and record them with pixels of another size."""
-        shift = torch.stack([draw.uniform(-self.shift_px, self.shift_px) for _ in range(2)], 1)
-        scale = draw.uniform(*self.scale) * pixel
-        patterns = camera.resample(patterns, size, scale, turn, shift)
-        patterns = camera.blur(patterns, draw.uniform(*self.point_spread_px))
-        if self.counts is not None:
-            patterns = camera.poisson(patterns, draw.log_uniform(*self.counts), draw.generator)
-        if self.sensitivity is not None:
-            patterns = read_out(patterns, draw.log_uniform(*self.sensitivity))
-        return patterns
+    def _generator(self, direction: np.ndarray, thickness: np.ndarray) -> torch.Generator:
+        """Return the random state that belongs to seed, epoch and rows."""
+        state = hashlib.sha256(f"{self.seed} {self.epoch}".encode())
+        state.update(direction.tobytes() + thickness.tobytes())
+        return torch.Generator().manual_seed(int.from_bytes(state.digest()[:8]) >> 1)
 
 
-def mirror_x(patterns: torch.Tensor) -> torch.Tensor:
-    """Return patterns mirrored left to right about the direct beam's column, shape kept."""
-    flipped = patterns.flip(-1)
-    if patterns.shape[-1] % 2 == 0:
-        flipped = torch.roll(flipped, 1, dims=-1)
-        flipped[..., 0] = 0  # its mirror column lies outside the frame
-    return flipped
+def _levels(images: Any) -> torch.Tensor:
+    """Return 16-bit levels, shape (b, n, n), on the device where they are."""
+    if isinstance(images, torch.Tensor):
+        return images
+    try:
+        return torch.from_numpy(np.stack([np.asarray(image, np.uint16) for image in images]))
+    except ValueError as error:
+        raise DatasetError(f"The images of a batch differ in size: {error}.") from error
 
 
-def direct_beam(patterns: torch.Tensor, radius_px: float) -> torch.Tensor:
-    """Return the direct beam alone, holding the whole intensity; shape kept."""
-    n = patterns.shape[-1]
-    axis = torch.arange(n) - n // 2
-    alone = patterns * (torch.hypot(axis[:, None].float(), axis[None].float()) < radius_px)
-    return alone / alone.sum(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+@dataclass(frozen=True, kw_only=True)
+class DiskTransform(Transform):
+    """Rows of config `disks` in, patterns drawn and augmented out, on any device.
 
+    Each batch draws its own semi-angle of convergence, so that no network can use the disks' edge
+    as a ruler. Rows, seed and epoch decide every draw, as for `Transform`.
 
-def read_out(patterns: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Return patterns as a camera of finite sensitivity gives them: in whole levels.
-
-    Args:
-        patterns: intensities, shape (b, n, n).
-        levels: from dark to the brightest pixel of each pattern, shape (b,).
-
-    Returns:
-        The same unit and shape, rounded to multiples of peak / levels.
+    Attributes:
+        recipe: of the data set.
+        convergence_mrad: smallest and largest semi-angle; what a batch draws is at most what its
+            rows were simulated with.
+        device: "cpu" or "cuda", where to draw and augment.
     """
-    step = patterns.amax(dim=(-2, -1), keepdim=True) / levels[:, None, None]
-    return (patterns / step.clamp(min=1e-30)).round() * step
 
+    recipe: Recipe
+    convergence_mrad: tuple[float, float] = (0.7, math.inf)
+    device: str = "cpu"
 
-@dataclass(frozen=True)
-class _Draw:
-    """Random numbers for a batch, one each, from one generator."""
+    @classmethod
+    def of_recipe(
+        cls,
+        recipe: Recipe,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        epoch: int = 0,
+        **settings: Any,
+    ) -> "DiskTransform":
+        """Return the transform for a data set; settings are convergence_mrad and device."""
+        plain = Transform.of_recipe(recipe, augmentation, seed, epoch)
+        return cls(**vars(plain), recipe=recipe, **settings)
 
-    size: int
-    generator: torch.Generator
+    def __call__(self, rows: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Draw and augment a batch of rows; returns what `Transform` does.
 
-    def uniform(self, low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(self.size, generator=self.generator)
-
-    def log_uniform(self, low: float, high: float) -> torch.Tensor:
-        return self.uniform(np.log(low), np.log(high)).exp()
-
-    def chance(self, probability: float) -> torch.Tensor:
-        return torch.rand(self.size, generator=self.generator) < probability
+        Raises:
+            DatasetError: a column is missing.
+        """
+        try:
+            simulated = float(np.min(rows["convergence_mrad"]))
+            generator = self._generator(
+                np.asarray(rows["direction_id"], np.int64),
+                np.asarray(rows["thickness_nm"], np.float32),
+            )
+            low, high = (min(end, simulated) for end in self.convergence_mrad)
+            share = float(torch.rand(1, generator=generator))
+            optics = self.recipe.optics(low + (high - low) * share, 0.0)
+            disks = disks_of_rows(rows, recipe_tilts(self.recipe), optics).to(self.device)
+        except KeyError as error:
+            raise DatasetError(
+                f"The rows have no column {error}: read config 'disks' with all its columns."
+            ) from error
+        patterns = render(disks, self.recipe.size, self.recipe.inv_angstrom_per_pixel)[:, 0]
+        return super().__call__({**rows, "image": patterns})

@@ -122,3 +122,27 @@ def fit_matrix(tilts: torch.Tensor) -> torch.Tensor:
     the sampling.
     """
     return torch.linalg.pinv(monomials(tilts.double(), fit_degree(tilts))).to(tilts)
+
+
+def turned(disks: Disks, phi1_deg: torch.Tensor) -> Disks:
+    """Return the disks of the same directions at other in-plane angles.
+
+    Args:
+        disks: of b directions.
+        phi1_deg: in degrees, shape (b,); positions and tilts turn by q -> Z(phi1)^T q.
+
+    Returns:
+        Disks at the same tilts, the intensities read from each disk's polynomial.
+    """
+    angle = torch.deg2rad(phi1_deg.double())
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([torch.stack([cos, sin], -1), torch.stack([-sin, cos], -1)], -2)
+    tilts = disks.tilts.double()
+    # What a disk holds at a tilt, it held before at the tilt turned back.
+    values = monomials(tilts @ turn.mT, fit_degree(tilts)) @ fit_matrix(tilts)
+    intensity = disks.intensity.double() @ values.mT[:, None]
+    return replace(
+        disks,
+        q_inv_angstrom=(disks.q_inv_angstrom.double() @ turn).to(disks.q_inv_angstrom),
+        intensity=intensity.clamp_min(0).to(disks.intensity),
+    )

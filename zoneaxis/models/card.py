@@ -8,7 +8,7 @@ from typing import Any
 from zoneaxis import __version__
 from zoneaxis.cards import MetricFacts, ModelFacts, render_model_card
 from zoneaxis.dataset_builder.card import crystal_facts
-from zoneaxis.dataset_builder.recipe import Recipe
+from zoneaxis.dataset_builder.recipe import PatternRecipe, ScanRecipe
 from zoneaxis.files import atomic_path
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.preprocessing import CartesianInput, PolarInput
@@ -22,7 +22,15 @@ METRICS = {
     "validation_empty_rejected": ("vacuum and amorphous patterns rejected", "%", 100, True),
 }
 UNITS = {"_deg": "degrees", "_px": "pixels", "_inv_angstrom": "1/Å", "_mrad": "mrad", "_nm": "nm"}
-RECIPE_ROWS = ("convergence_mrad", "precession_deg", "thickness_nm", "k_max_inv_angstrom")
+VALIDATION = "simulated patterns, augmented, of directions held out of training"
+SCAN_VALIDATION = "measured patterns, augmented, of grains held out of training"
+RECIPE_ROWS = (
+    "convergence_mrad",
+    "precession_deg",
+    "precessed_share",
+    "thickness_nm",
+    "k_max_inv_angstrom",
+)
 
 
 def write_card(folder: Path, facts: ModelFacts) -> None:
@@ -44,13 +52,15 @@ def model_facts(
     parameters: int,
     labels: OrientationLabels,
     preprocess: PolarInput | CartesianInput,
-    recipe: Recipe,
+    recipe: PatternRecipe,
     training: dict[str, Any],
     min_confidence: float,
 ) -> ModelFacts:
     """Return what the card of a model says; arguments are the parts of a NetworkIndexer."""
     crystal = crystal_facts(labels.crystal)
-    metrics = tuple(_metrics(training))
+    measured = isinstance(recipe, ScanRecipe)
+    data = "measured" if measured else "simulated"
+    metrics = tuple(_metrics(training, SCAN_VALIDATION if measured else VALIDATION))
     return ModelFacts(
         name=f"Orientations of {crystal.name} by {architecture}",
         architecture=architecture,
@@ -60,7 +70,7 @@ def model_facts(
         outputs=f"probabilities of {len(labels.directions_deg):,} beam directions at {labels.bins} "
         "in-plane angles each, of vacuum and of amorphous material; neighbors are merged into a "
         "few orientations, and vacuum and amorphous material are marked not indexed",
-        dataset=f"simulated diffraction patterns of {crystal.name}",
+        dataset=f"{data} diffraction patterns of {crystal.name}",
         dataset_id=recipe.id,
         training=tuple(_training_rows(recipe, training)),
         metrics=metrics,
@@ -84,7 +94,7 @@ def _inputs(preprocess: PolarInput | CartesianInput) -> str:
     )
 
 
-def _metrics(training: dict[str, Any]) -> Iterator[MetricFacts]:
+def _metrics(training: dict[str, Any], dataset: str) -> Iterator[MetricFacts]:
     for key, (name, unit, factor, higher) in METRICS.items():
         if key in training:
             yield MetricFacts(
@@ -93,17 +103,19 @@ def _metrics(training: dict[str, Any]) -> Iterator[MetricFacts]:
                 value=factor * training[key],
                 unit=unit,
                 higher_is_better=higher,
-                dataset="simulated patterns, augmented, of directions held out of training",
+                dataset=dataset,
                 split="validation",
                 patterns=training["validation_patterns"],
             )
 
 
-def _training_rows(recipe: Recipe, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _training_rows(recipe: PatternRecipe, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield every setting of data set, training and augmentation with its unit."""
+    precession = recipe.precession_deg if recipe.precessed_share else 0.0
     yield "voltage", f"{recipe.voltage_kv:g} kV"
     for name in RECIPE_ROWS:
-        yield _row(name, getattr(recipe, name), joined=", " if name == "precession_deg" else " to ")
+        if hasattr(recipe, name):  # of a measured scan, thickness is not known
+            yield _row(name, getattr(recipe, name) if name != "precession_deg" else precession)
     for name, value in training.items():
         if name == "augmentation":
             for drawn, limits in value.items():
@@ -113,12 +125,12 @@ def _training_rows(recipe: Recipe, training: dict[str, Any]) -> Iterator[tuple[s
             yield _row(name, value)
 
 
-def _row(name: str, value: Any, joined: str = " to ") -> tuple[str, str]:
+def _row(name: str, value: Any) -> tuple[str, str]:
     ending = next((ending for ending in UNITS if name.endswith(ending)), "")
     parts = value if isinstance(value, list | tuple) else [value]
-    if joined == " to " and len(parts) == 2 and parts[0] == parts[1]:
+    if len(parts) == 2 and parts[0] == parts[1]:
         parts = parts[:1]
-    text = joined.join(f"{p:g}" if isinstance(p, float) else str(p) for p in parts)
+    text = " to ".join(f"{p:g}" if isinstance(p, float) else str(p) for p in parts)
     if isinstance(value, bool) or value is None:
         text = "yes" if value else "no"
     return name.removesuffix(ending).replace("_", " "), f"{text} {UNITS.get(ending, '')}".strip()

@@ -10,7 +10,7 @@ import torch
 
 from zoneaxis import __version__
 from zoneaxis.cards import ModelFacts
-from zoneaxis.dataset_builder.recipe import Recipe
+from zoneaxis.dataset_builder.recipe import PatternRecipe, recipe_from_json
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
 from zoneaxis.errors import CheckpointError, SettingsError, ZoneAxisError
@@ -49,7 +49,7 @@ class NetworkIndexer:
     network: "nn.Module"
     labels: OrientationLabels
     preprocess: PolarInput | CartesianInput
-    recipe: Recipe
+    recipe: PatternRecipe
     architecture: str
     training: dict[str, Any] = field(default_factory=dict)
     min_confidence: float = 0.0
@@ -208,7 +208,7 @@ class NetworkIndexer:
         labels = OrientationLabels(
             Crystal.from_dict(ours["crystal"]), directions.reshape(-1, 2), int(ours["bins"])
         )
-        recipe = Recipe.from_json(json.dumps(ours["recipe"]))
+        recipe = recipe_from_json(json.dumps(ours["recipe"]))
         if recipe.crystal != labels.crystal.to_dict():
             raise CheckpointError(f"{folder}: labels and training set are of different crystals.")
         name = config["architecture"]
@@ -220,7 +220,7 @@ class NetworkIndexer:
         return indexer.with_min_confidence(float(ours["min_confidence"]))
 
 
-def create_indexer(model: str, labels: OrientationLabels, recipe: Recipe) -> NetworkIndexer:
+def create_indexer(model: str, labels: OrientationLabels, recipe: PatternRecipe) -> NetworkIndexer:
     """Return an untrained network from timm's registry with labels and preprocessing.
 
     Args:

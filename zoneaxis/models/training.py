@@ -244,7 +244,7 @@ def _templates(indexer: NetworkIndexer) -> torch.Tensor:
         kinematic_templates(
             indexer.labels, indexer.preprocess, recipe.optics(recipe.mean_convergence_mrad, angle)
         )
-        for angle in recipe.precession_deg
+        for angle in recipe.typical_precession_deg
     ]
     return torch.stack(parts).mean(dim=0)
 

@@ -78,7 +78,7 @@ def index_scan(
     points = np.arange(rows * cols).reshape(rows, cols)
     collected = None
     bad = empty = 0
-    for row, col in _blocks(scan, batch_size):
+    for row, col in blocks(scan, batch_size):
         where = points[row, col].ravel()
         patterns = scan.read(row, col)
         patterns = patterns.reshape(-1, *patterns.shape[2:])
@@ -145,7 +145,7 @@ def usable(patterns: np.ndarray) -> np.ndarray:
     return (low >= 0) & (high > 0) & (high < np.inf)
 
 
-def _blocks(scan: Scan, batch_size: int) -> Iterator[tuple[slice, slice]]:
+def blocks(scan: Scan, batch_size: int) -> Iterator[tuple[slice, slice]]:
     """Yield regions made of whole chunks, so that no chunk is read and unpacked twice.
 
     A region grows to about a batch: full rows of chunks where they are small, else chunks of one
