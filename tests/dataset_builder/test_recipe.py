@@ -178,3 +178,15 @@ def test_presets(nickelate):
         preset("tiny", nickelate)
     with pytest.raises(SettingsError, match="colour"):
         preset("test", nickelate, colour=1)
+
+
+def test_a_recipe_anywhere(recipe, tmp_path):
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/data/recipe.json", recipe.to_json().encode())
+    assert read_recipe("memory://data") == recipe
+    assert read_recipe("memory://data/recipe.json") == recipe
+    with pytest.raises(DatasetError, match=r"memory://other holds no recipe\.json"):
+        read_recipe("memory://other")
+    with pytest.raises(DatasetError, match=r"recipe\.json cannot be read"):
+        read_recipe("nosuch://data")

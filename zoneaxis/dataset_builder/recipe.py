@@ -152,17 +152,25 @@ def recipe_from_json(text: str) -> Recipe | ScanRecipe:
 def read_recipe(folder: str | Path) -> Recipe | ScanRecipe:
     """Read the recipe of a data set folder, or a recipe's own file.
 
+    Args:
+        folder: or the .json in it; an fsspec URL such as hf://datasets/user/name also does.
+
     Raises:
         DatasetError: no folder, no recipe.json in it, or a damaged one.
     """
-    path = Path(folder)
-    path = path if path.suffix == ".json" else path / RECIPE_FILE
-    if not path.is_file():
-        raise DatasetError(f"{path.parent} holds no {path.name}: name a folder that `build` made.")
+    from fsspec.core import url_to_fs
+
+    place = str(folder)
+    if not place.endswith(".json"):
+        place = f"{place}/{RECIPE_FILE}"
     try:
-        return recipe_from_json(path.read_text(encoding="utf-8"))
-    except (DatasetError, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read. {error}") from error
+        files, path = url_to_fs(place)
+        return recipe_from_json(files.cat_file(path).decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        where, _, name = place.rpartition("/")
+        raise DatasetError(f"{where} holds no {name}: name a folder that `build` made.") from error
+    except (DatasetError, OSError, ValueError) as error:
+        raise DatasetError(f"{place} cannot be read. {error}") from error
 
 
 # The frame decides k_max: the paper prints 8 mrad = 0.41 1/Å, one ring of reflections of LiNiO2;
