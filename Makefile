@@ -15,7 +15,7 @@ help:  ## list the targets
 	@echo "Python 3.11 or 3.12 is found by itself; choose one with PYTHON=/path/to/python."
 	@echo "The environment is $(VENV); remove that folder to set it up anew."
 
-demo: $(INSTALLED)  ## the whole path on a synthetic specimen, into demo/ (5 to 10 minutes)
+demo: $(INSTALLED)  ## the whole path on a synthetic specimen, into demo/ (4 to 10 minutes)
 	rm -rf demo
 	$(BIN)/zoneaxis phantom --out demo/scan.hspy
 	$(BIN)/zoneaxis build --preset demo --out demo/dataset

@@ -40,6 +40,8 @@ def pushed(hub, model, **changes):
         "kind": "model",
         "tag": "v1",
         "message": "A net",
+        "marker": "config.json",
+        "is_ours": lambda text: text == "{}",
         "owned": ("*.safetensors",),
         "token": TOKEN,
         "endpoint": hub.url,
@@ -57,6 +59,16 @@ def test_a_model(hub, model):
     assert b"# Net" in files["README.md"]
     again = pushed(hub, model)
     assert (again.uploaded, again.removed, again.commit) == ((), (), first.commit)
+
+
+@pytest.mark.parametrize("path", ["data.csv", "config.json"])
+def test_a_repository_of_something_else_is_refused(hub, model, path):
+    HfApi(hub.url, TOKEN).create_repo(NAME, private=False)
+    hub.edit(REPOSITORY, path, "theirs")
+    before = hub.files(REPOSITORY)
+    with pytest.raises(HubError, match=f"holds other files, such as {path}"):
+        pushed(hub, model)
+    assert hub.files(REPOSITORY) == before
 
 
 def test_only_our_stale_files_are_removed(hub, model):

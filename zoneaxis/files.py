@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from zoneaxis.errors import OutputError
 
@@ -36,10 +37,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OutputError: the file cannot be written; whatever stood at `path` is untouched.
     """
     path = require_writable(path)
-    temporary = path.with_name(f".{path.stem}.incomplete-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.incomplete-{uuid4().hex[:12]}{path.suffix}")
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # some writers make files that their owner alone reads
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # or a power cut could leave the name without the content
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or error

@@ -1,7 +1,7 @@
 """Pushing a folder to the Hugging Face Hub: only what changed, and nothing that others wrote."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -58,6 +58,8 @@ def push(
     *,
     kind: str,
     tag: str,
+    marker: str,
+    is_ours: Callable[[str], bool],
     message: str,
     owned: tuple[str, ...] = (),
     private: bool = False,
@@ -78,6 +80,9 @@ def push(
         kind: "dataset" or "model".
         tag: name of the content, such as the hash of its recipe.
         message: of the commits.
+        marker: one of `files`, by which a repository is known as one that we pushed to; it goes
+            first, so that an interrupted push is known, too.
+        is_ours: tells from the text of the marker there.
         owned: patterns of paths that are removed where they are not in `files`.
         private: refuse a public repository and make a new one private; else a new one is public
             and the visibility of an old one stays as it is.
@@ -85,8 +90,8 @@ def push(
         endpoint: of the Hub; by default that of HF_ENDPOINT, or the public one.
 
     Raises:
-        HubError: the Hub refuses the token, name or files, cannot be reached, or the repository
-            is public though `private` was asked for.
+        HubError: the Hub refuses the token, name or files, cannot be reached, the repository
+            is public though `private` was asked for, or it holds files of something else.
     """
     require_name(name)
     place = {"repo_id": name, "repo_type": kind}
@@ -95,12 +100,13 @@ def push(
         api.create_repo(**place, private=private, exist_ok=True)
         if private and not api.repo_info(**place).private:
             raise HubError(f"{name} is public: change that in its settings, or push it as public.")
+        first = _claim(api, place, folder, marker, is_ours)
         uploaded, removed = _push_files(api, place, folder, files, owned, message)
         commit = _push_card(api, place, card, message)
         _move_tag(api, place, tag, commit)
     prefix = "" if kind == "model" else f"{kind}s/"
     url = f"{api.endpoint}/{prefix}{name}/commit/{commit}"
-    return Push(url, commit, tuple(uploaded), tuple(removed))
+    return Push(url, commit, tuple(sorted([*first, *uploaded])), tuple(removed))
 
 
 def require_name(name: str) -> None:
@@ -115,6 +121,34 @@ def require_name(name: str) -> None:
         raise HubError(f"{name!r}: {_without_token(error)}.") from error
     if "/" not in name:
         raise HubError(f"{name!r} lacks the owner: write user/name.")
+
+
+def _claim(
+    api: HfApi, place: dict[str, str], folder: Path, marker: str, is_ours: Callable[[str], bool]
+) -> list[str]:
+    """Refuse a repository with files of something else; mark an empty one; return what it sent."""
+    there = set(api.list_repo_files(**place)) - {CARD, ".gitattributes"}
+    if marker in there:
+        if is_ours(_downloaded(api, place, marker)):
+            return []
+    elif not there:
+        api.upload_file(
+            **place,
+            path_or_fileobj=folder / marker,
+            path_in_repo=marker,
+            commit_message="The files to come",
+        )
+        return [marker]
+    raise HubError(
+        f"{place['repo_id']} holds other files, such as {min(there)}, which would be replaced: "
+        "choose a new name, or remove them there"
+    )
+
+
+def _downloaded(api: HfApi, place: dict[str, str], path: str, revision: str | None = None) -> str:
+    with TemporaryDirectory() as cache:
+        found = api.hf_hub_download(**place, filename=path, revision=revision, local_dir=cache)
+        return Path(found).read_bytes().decode()
 
 
 def _push_files(
@@ -156,12 +190,10 @@ def _differs(item: RepoFile, path: Path, sha256: str) -> bool:
 def _push_card(api: HfApi, place: dict[str, str], card: str, message: str) -> str:
     """Push the card, merged with the one that is there; return the newest commit."""
     head = api.repo_info(**place).sha
-    with TemporaryDirectory() as cache:
-        try:
-            path = api.hf_hub_download(**place, filename=CARD, revision=head, local_dir=cache)
-            old = Path(path).read_bytes().decode()
-        except RemoteEntryNotFoundError:  # and no other: a hub away must not look like no card
-            old = None
+    try:
+        old = _downloaded(api, place, CARD, head)
+    except RemoteEntryNotFoundError:  # and no other: a hub away must not look like no card
+        old = None
     merged = merge_cards(card, old)
     if merged == old:
         return head

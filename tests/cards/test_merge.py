@@ -59,6 +59,13 @@ def test_an_edited_header_is_merged(pushed):
     assert "# 92 rows" in merged
 
 
+def test_a_config_of_somebody_else_stays(pushed):
+    theirs = "configs:\n- config_name: extra\n"
+    merged = merge_cards(SECOND, merge_cards(SECOND, pushed.replace("configs:\n", theirs)))
+    names = [config["config_name"] for config in header(merged)["configs"]]
+    assert names == ["disks", "extra"]  # and patterns, which was ours, is gone
+
+
 @pytest.mark.parametrize("theirs", ["# Mine\n", "---\nlicense: mit\n---\n# Mine\n"])
 def test_a_card_of_somebody_else_is_kept(theirs):
     merged = merge_cards(FIRST, theirs)

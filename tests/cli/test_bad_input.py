@@ -206,17 +206,24 @@ def test_a_single_column_is_no_ang(fails, run, work, scan_of, tmp_path):
     assert run(*index(work, scan, tmp_path / "m.h5")).code == 0
 
 
-# Data sets of scans
+# Data sets
+
+SCAN = "--scan", "no.hspy", "--labels", "m.ang", "--crystal", "LiNiO2"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--scan", "s.hspy"), "--scan and --labels belong together"),
-        (("--labels", "m.ang"), "--scan and --labels belong together"),
-        (("--scan", "s", "--labels", "m", "--directions", 4), "is of simulations: leave it out"),
-        (("--scan", "s", "--labels", "m", "--convergence-mrad", 1, 2), "one convergence_mrad"),
-        (("--scan", "no.hspy", "--labels", "m.ang"), "no.hspy"),
+        (("--scan", "s.hspy"), "--labels is missing"),
+        (("--labels", "m.ang"), "--scan is missing"),
+        (("--scan", "s.hspy", "--labels", "m.ang"), "--crystal is missing"),
+        ((*SCAN, "--directions", 4), "--directions has no meaning with --scan"),
+        ((*SCAN, "--workers", 1), "--workers has no meaning with --scan"),
+        ((*SCAN, "--convergence-mrad", 1, 2), "one convergence_mrad"),
+        (SCAN, "no.hspy"),
+        (("--min-q", 1), "--min-q has no meaning without --scan"),
+        (("--recipe", "recipe.json", "--seed", 3), "--seed has no meaning with --recipe"),
+        (("--recipe", "recipe.json", "--preset", "test"), "--preset has no meaning with"),
         (("--directions", 4, "--step-deg", 2), "exclude each other"),
         (("--recipe", "nowhere/recipe.json"), "nowhere holds no recipe.json"),
         (("--scheduler", "nowhere:x", "--preset", "test"), "No Dask scheduler answers"),

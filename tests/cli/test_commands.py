@@ -137,11 +137,13 @@ def test_build_from_a_recipe_and_verify(run, tiny_dataset, tmp_path):
 def test_build_from_a_scan(run, work, tmp_path):
     done = run(
         *("build", "--scan", work / "scan.hspy", "--labels", work / "n.ang", "--seed", 1),
+        *("--crystal", "LiNiO2", "--smallest-grain", 2, "--min-r", 0),
         *("--convergence-mrad", 1.5, 1.5, "--out", tmp_path / "data"),
     )
     assert done.code == 0, done.err
     recipe = read_recipe(tmp_path / "data")
     assert (recipe.kind, recipe.scan_name, recipe.seed) == ("scan", "scan.hspy", 1)
+    assert (recipe.smallest_grain, recipe.min_r, recipe.min_q) == (2, 0, None)
     assert recipe.convergence_mrad == (1.5, 1.5)
 
 

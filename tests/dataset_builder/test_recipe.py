@@ -49,7 +49,6 @@ def test_id_depends_on_every_setting(recipe):
         "scheme": "equispaced",
         "resolution": 25,
         "sector": "proper",
-        "Phi_end_deg": 60,
         "random_phi1": True,
         "phi1_step_deg": 2.5,
         "thickness_nm": (5, 90),
@@ -62,7 +61,7 @@ def test_id_depends_on_every_setting(recipe):
         "seed": 1,
         "crystal": {**recipe.crystal, "name": "another"},
     }
-    assert set(changes) == {field.name for field in fields(Recipe)}
+    assert set(changes) == {field.name for field in fields(Recipe)} - {"Phi_end_deg"}
     ids = {replace(recipe, **{name: value}).id for name, value in changes.items()}
     assert len(ids | {recipe.id}) == len(changes) + 1
 
@@ -141,8 +140,8 @@ def changed(recipe: Recipe, **values: object) -> str:
     [
         ({"format": FORMAT + 1}, f"format {FORMAT + 1}.*update zoneaxis"),
         ({"format": "new"}, "format new"),
-        ({"colour": 1}, "colour"),
-        ({"kind": "scan"}, "kind 'scan'"),
+        ({"colour": 1}, "unknown keys colour"),
+        ({"kind": "scan"}, "of kind scan, expected simulation"),
         ({"size": -1}, "size"),
         ({"size": "large"}, "size"),
         ({"crystal": {}}, "crystal"),
@@ -152,6 +151,13 @@ def changed(recipe: Recipe, **values: object) -> str:
 def test_unreadable_json(recipe, values, message):
     with pytest.raises(DatasetError, match=message):
         Recipe.from_json(changed(recipe, **values))
+
+
+def test_a_recipe_that_lacks_a_setting(recipe):
+    values = json.loads(recipe.to_json())
+    del values["seed"]
+    with pytest.raises(DatasetError, match="missing keys seed"):
+        Recipe.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", "{}", '{"format": 2}'])
@@ -190,3 +196,12 @@ def test_a_recipe_anywhere(recipe, tmp_path):
         read_recipe("memory://other")
     with pytest.raises(DatasetError, match=r"recipe\.json cannot be read"):
         read_recipe("nosuch://data")
+
+
+def test_settings_that_belong_to_one_scheme(recipe):
+    stepped = replace(recipe, scheme="stepped", resolution=5)
+    assert replace(stepped, Phi_end_deg=60).id != stepped.id
+    with pytest.raises(SettingsError, match="Phi_end_deg"):
+        replace(recipe, Phi_end_deg=60)
+    with pytest.raises(SettingsError, match="random_phi1"):
+        replace(recipe, scheme="so3", resolution=5, random_phi1=True)

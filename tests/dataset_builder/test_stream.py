@@ -94,6 +94,10 @@ def test_each_row_once_an_epoch(written, window, batch_size):
     first, second = joined(batches[:n]), joined(batches[n:])
     assert sorted(first) == sorted(second) == list(range(ROWS))
     assert first == stream._rows(0).tolist() != second
+    if batch_size > ROWS:
+        with pytest.raises(SettingsError, match="less than a batch of 100"):
+            PatternStream(written, batch_size=batch_size, drop_last=True)
+        return
     whole = PatternStream(written, batch_size=batch_size, window=window, drop_last=True)
     assert {len(batch) for batch in ids(whole)} <= {batch_size}
     assert len(whole) == ROWS // batch_size

@@ -18,7 +18,7 @@ def folder(tiny_dataset, tmp_path):
 
 def test_a_whole_data_set(folder):
     found = verify(folder)
-    assert (found.bad, found.rebuilt, found.changed) == ({}, False, ())
+    assert (found.bad, found.rebuilt, found.changed, found.whole) == ({}, (), (), 5)
     assert (found.files, found.rows, found.directions) == (5, 48, 24)
     assert 5 < found.largest_gap_deg < 20
 
@@ -33,7 +33,7 @@ def test_a_damaged_shard_is_built_again(folder):
     assert (folder / SHARD).read_bytes() == content
     found = verify(folder, workers=1)
     assert list(found.bad) == [SHARD]
-    assert found.rebuilt
+    assert found.rebuilt == (SHARD,)
     assert found.changed == ()
     assert read_manifest(folder) == before
     assert verify(folder).bad == {}
@@ -62,6 +62,31 @@ def test_a_manifest_that_lies(folder):
     assert "rows by the recipe" in verify(folder, rebuild=False).bad[SHARD]
     found = verify(folder, workers=1)
     assert found.changed == (SHARD,)
+    assert (
+        f'"sha256": "{read_manifest(folder).files[SHARD].sha256}"'
+        in (folder / "croissant.json").read_text()
+    )
+    assert verify(folder).bad == {}
+
+
+def test_a_stray_file(folder):
+    """It would be read as part of the data set; who put it there knows what it is."""
+    shutil.copy(folder / SHARD, folder / "patterns/train-00000-of-00007.parquet")
+    found = verify(folder, workers=1)
+    assert found.bad == {
+        "patterns/train-00000-of-00007.parquet": "no file of this data set: remove it"
+    }
+    assert (found.rebuilt, found.whole) == ((), 5)
+
+
+def test_a_manifest_with_a_file_too_many(folder):
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    values["files"]["README.md"] = {"sha256": "0" * 64, "bytes": 1, "rows": None}
+    path.write_text(json.dumps(values))
+    card = (folder / "README.md").read_text()
+    assert list(verify(folder, workers=1).bad) == ["README.md"]
+    assert (folder / "README.md").read_text() == card
     assert verify(folder).bad == {}
 
 

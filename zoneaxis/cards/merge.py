@@ -1,6 +1,7 @@
 """A card that goes to the Hub again: what others wrote into the one there is kept.
 
-The header of a pushed card carries a mark, the hashes of header and text as they were pushed.
+The header of a pushed card carries a mark: the hashes of header and text as they were pushed, and
+the names of our configs.
 Whatever does not fit its hash any more was edited since, and is from then on the editor's.
 """
 
@@ -21,7 +22,8 @@ def merge_cards(new: str, old: str | None) -> str:
     """Return the card to push.
 
     An unedited card is replaced. An edited text is kept; an edited header keeps all that it has
-    and gets what it lacks, tags and other lists joined, but `OURS` always describe the new files.
+    and gets what it lacks, tags and other lists joined, but `OURS` always describe the new
+    files; configs of other names stay.
 
     Args:
         new: README.md as zoneaxis made it, or as its user changed it in the folder.
@@ -38,23 +40,32 @@ def merge_cards(new: str, old: str | None) -> str:
         theirs = _parse(old, "the Hub")
         old_header = theirs.data.to_dict()
         pushed = old_header.pop(MARK, None)
-        pushed_header, pushed_text = pushed if isinstance(pushed, list) else (None, None)
+        pushed_header, pushed_text, *ours = pushed if isinstance(pushed, list) else (None, None)
         now_header, now_text = _mark(old_header, theirs.text)
         if pushed_header != now_header:
-            header = _merge_headers(header, old_header)
+            header = _merge_headers(header, old_header, ours)
         if pushed_text != now_text and theirs.text.strip():
             text = theirs.text
+    mark += _config_names(card.data.to_dict())
     return f"---\n{CardData(**header, **{MARK: mark}).to_yaml()}\n---\n{text}"
 
 
-def _merge_headers(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+def _merge_headers(new: dict[str, Any], old: dict[str, Any], ours: list[str]) -> dict[str, Any]:
     merged = {key: value for key, value in old.items() if key not in OURS}
+    known = {*ours, *_config_names(new)}
+    added = [c for c in old.get("configs", ()) if c.get("config_name") not in known]
+    if added:
+        new = {**new, "configs": [*new.get("configs", ()), *added]}
     for key, value in new.items():
         if key in OURS or key not in merged:
             merged[key] = value
         elif isinstance(value, list) and isinstance(merged[key], list):
             merged[key] = merged[key] + [item for item in value if item not in merged[key]]
     return merged
+
+
+def _config_names(header: dict[str, Any]) -> list[str]:
+    return [config["config_name"] for config in header.get("configs", ())]
 
 
 def _parse(content: str, where: str) -> RepoCard:

@@ -1,5 +1,6 @@
 """`zoneaxis build` and `zoneaxis verify`: data sets of simulated or measured patterns."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,18 +11,32 @@ from zoneaxis.cli.terminal import progress_bar, say
 from zoneaxis.errors import SettingsError
 
 Range = tuple[float, float] | None
-SCAN_SETTINGS = {
+ONLY_OF_SCANS = {
+    "scan",
+    "labels",
+    "min_q",
+    "min_r",
+    "grain_tolerance_deg",
+    "smallest_grain",
+    "direct_beam_px",
+}
+OF_SCANS = ONLY_OF_SCANS | {
+    "out",
+    "crystal",
     "voltage_kv",
     "convergence_mrad",
     "precession_deg",
+    "inv_angstrom_per_pixel",
     "validation_share",
     "seed",
-    "min_q",
-    "min_r",
 }
+OF_RECIPES = {"out", "recipe", "workers", "scheduler", "device"}
+NO_SETTINGS = OF_RECIPES | {"crystal", "preset", "directions", "step_deg", "scan", "labels"}
+RECIPE_NAMES = {"k_max": "k_max_inv_angstrom"}
 
 
 def build(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder of the data set; a stopped build goes on.")],
     crystal: CrystalName = "LiNiO2",
     preset: Annotated[
@@ -32,7 +47,7 @@ def build(
         ),
     ] = "default",
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe.json: build that, no other option of content.")
+        Path | None, typer.Option(help="A recipe.json, or its folder: build exactly that.")
     ] = None,
     directions: Annotated[
         int | None, typer.Option(help="So many quasi-random beam directions.")
@@ -86,6 +101,16 @@ def build(
     min_r: Annotated[
         float | None, typer.Option(help="Of the scan, points of at least this reliability.")
     ] = None,
+    grain_tolerance_deg: Annotated[
+        float, typer.Option(help="Neighbors in a map that differ by less are of one grain.")
+    ] = 5.0,
+    smallest_grain: Annotated[
+        int, typer.Option(help="Leave out grains of a map with fewer points.")
+    ] = 1,
+    direct_beam_px: Annotated[
+        tuple[int, int] | None,
+        typer.Option(metavar="ROW COLUMN", help="Direct beam in a scan's patterns; else found."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a core.")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler whose workers do the work.")
@@ -98,35 +123,21 @@ def build(
     """
     from zoneaxis.dataset_builder.build import build as build_dataset
     from zoneaxis.dataset_builder.plan import plan_of
+    from zoneaxis.dataset_builder.recipe import Recipe, read_recipe
     from zoneaxis.dataset_builder.recipe import preset as preset_of
-    from zoneaxis.dataset_builder.recipe import read_recipe
     from zoneaxis.diffraction.crystal import load_crystal
 
-    if precession_deg is not None and precessed_share is None:
-        precessed_share = 1.0
-    changes = {
-        **_sampling(preset, directions, step_deg),
-        "thicknesses": thicknesses,
-        "thickness_nm": thickness_nm,
-        "convergence_mrad": convergence_mrad,
-        "precession_deg": precession_deg,
-        "precessed_share": precessed_share,
-        "size": size,
-        "inv_angstrom_per_pixel": inv_angstrom_per_pixel,
-        "k_max_inv_angstrom": k_max,
-        "absorption": absorption,
-        "split": split,
-        "validation_share": validation_share,
-        "voltage_kv": voltage_kv,
-        "seed": seed,
-    }
-    given = {name: value for name, value in changes.items() if value is not None}
+    given = _given(context)
     if scan is not None or labels is not None:
-        return _of_scan(scan, labels, out, crystal, {**given, "min_q": min_q, "min_r": min_r})
+        _refuse(given, OF_SCANS, "--scan")
+        return _of_scan(given)
+    _refuse(given, OF_RECIPES if recipe is not None else given.keys() - ONLY_OF_SCANS, "--recipe")
     if recipe is not None:
         chosen = read_recipe(recipe)
+        if not isinstance(chosen, Recipe):
+            raise SettingsError(f"{recipe} is of a scan: build it with --scan and --labels.")
     else:
-        chosen = preset_of(preset, load_crystal(crystal), **given)
+        chosen = preset_of(preset, load_crystal(crystal), **_changes(preset, given))
     plan = plan_of(chosen.to_json())
     numbers, phi1 = plan.class_grid(chosen)
     angle = chosen.optics(chosen.mean_convergence_mrad, 0.0).largest_angle_mrad
@@ -142,34 +153,64 @@ def build(
     say(f"Data set {chosen.id} in {out}: datasets.load_dataset({str(out)!r})")
 
 
-def _of_scan(
-    scan: Path | None, labels: Path | None, out: Path, crystal: str, settings: dict[str, Any]
-) -> None:
-    """Make a data set of a scan and its map; options of a simulation are refused."""
+def _given(context: typer.Context) -> dict[str, Any]:
+    """Return the options that the user gave, without those that were left at their default."""
+    source = context.get_parameter_source
+    return {n: v for n, v in context.params.items() if source(n).name != "DEFAULT"}
+
+
+def _refuse(given: dict[str, Any], known: Collection[str], why: str) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    if strange := given.keys() - known:
+        option = min(strange).replace("_", "-")
+        where = "without --scan" if min(strange) in ONLY_OF_SCANS else f"with {why}"
+        raise SettingsError(f"--{option} has no meaning {where}: leave it out.")
+
+
+def _changes(preset: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a recipe that differ from the preset's."""
+    changes = {RECIPE_NAMES.get(n, n): v for n, v in given.items() if n not in NO_SETTINGS}
+    if "precession_deg" in changes:
+        changes = {"precessed_share": 1.0, **changes}
+    directions, step_deg = given.get("directions"), given.get("step_deg")
+    if directions is not None and step_deg is not None:
+        raise SettingsError("--directions and --step-deg exclude each other: give one.")
+    if directions is not None:
+        changes |= {"scheme": "random", "resolution": directions}
+    elif step_deg is not None:
+        scheme = "stepped" if preset == "stepped" else "equispaced"
+        changes |= {"scheme": scheme, "resolution": step_deg}
+    return changes
+
+
+def _of_scan(given: dict[str, Any]) -> None:
+    """Make a data set of a scan and its map."""
     from zoneaxis.dataset_builder.recipe import read_recipe
     from zoneaxis.dataset_builder.scan_dataset import build_scan_dataset
     from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.scans.scan import Scan
 
-    if scan is None or labels is None:
-        raise SettingsError("--scan and --labels belong together: give both.")
+    for name in ("scan", "labels", "crystal"):
+        if name not in given:
+            raise SettingsError(f"--{name} is missing: --scan, --labels and --crystal go together.")
+    settings = {n: v for n, v in given.items() if n not in NO_SETTINGS}
     pixel = settings.pop("inv_angstrom_per_pixel", None)
-    settings.pop("precessed_share", None)
-    for name in ("convergence_mrad", "precession_deg"):
-        low, high = settings.get(name, (0.0, 0.0))
+    for name in settings.keys() & {"convergence_mrad", "precession_deg"}:
+        low, high = settings[name]
         if low != high:
             raise SettingsError(f"A scan has one {name}: give the same value twice.")
-        if name in settings:
-            settings[name] = low
-    if strange := settings.keys() - SCAN_SETTINGS:
-        option = min(strange).replace("_", "-")
-        raise SettingsError(f"--{option} is of simulations: leave it out with --scan.")
+        settings[name] = low
+    out = given["out"]
     with progress_bar("reading", "patterns") as advance:
         build_scan_dataset(
-            Scan.open(scan, inv_angstrom_per_pixel=pixel),
-            labels,
+            Scan.open(given["scan"], inv_angstrom_per_pixel=pixel),
+            given["labels"],
             out,
-            load_crystal(crystal),
+            load_crystal(given["crystal"]),
             progress=advance,
             **settings,
         )
@@ -188,25 +229,13 @@ def verify(
 
     found = verify_dataset(folder, rebuild=not check_only, workers=workers)
     for name, reason in found.bad.items():
-        say(f"{name}: {reason}{': built again' if found.rebuilt else ''}")
+        say(f"{name}: {reason}{': built again' if name in found.rebuilt else ''}")
     for name in found.changed:
         say(f"{name}: other bytes than before, from another kind of machine or library")
     say(
-        f"{found.files - len(found.bad)} of {found.files} files were whole; {found.rows:,} "
+        f"{found.whole} of {found.files} files were whole; {found.rows:,} "
         f"patterns of {found.directions:,} directions; no direction of the crystal is farther "
         f"than {found.largest_gap_deg:.1f} degrees from one of them"
     )
-    if found.bad and check_only:
+    if len(found.bad) > len(found.rebuilt):
         raise typer.Exit(1)
-
-
-def _sampling(preset: str, directions: int | None, step_deg: float | None) -> dict[str, object]:
-    """Return the settings of scheme and resolution that the options ask for, if they do."""
-    if directions is not None and step_deg is not None:
-        raise SettingsError("--directions and --step-deg exclude each other: give one.")
-    if directions is not None:
-        return {"scheme": "random", "resolution": directions}
-    if step_deg is not None:
-        scheme = "stepped" if preset == "stepped" else "equispaced"
-        return {"scheme": scheme, "resolution": step_deg}
-    return {}

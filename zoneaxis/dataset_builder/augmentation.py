@@ -73,6 +73,10 @@ class Augmentation(Ranges):
                 make patterns of vacuum and of amorphous material.
         """
         b, n, device = len(patterns), patterns.shape[-1], patterns.device
+        # Of its own, so that a switch which draws more or less leaves the noise as it is.
+        noise = torch.Generator(device).manual_seed(
+            int(torch.randint(2**62, (), generator=generator))
+        )
         draw = Draw.batch(b, self.hot_pixels[1], self.dead_rows[1], generator)
         kind, flip = self._kinds(draw), self._flips(crystal, draw)
         share = self._shares(kind, draw)
@@ -82,9 +86,6 @@ class Augmentation(Ranges):
         if device.type == "cpu":
             together = max(1, CACHED_PIXELS // n**2)
             _keep_freed_memory()
-        else:
-            seed = int(torch.randint(2**62, (1,), generator=generator))
-            generator = torch.Generator(device).manual_seed(seed)
         images = torch.empty(b, size, size, device=device)
         for start in range(0, b, together):
             rows = slice(start, start + together)
@@ -93,7 +94,7 @@ class Augmentation(Ranges):
             if (empty := kind[rows] != CRYSTAL).any():
                 grains[empty] = direct_beam(grains[empty], radius_px)
             specimen = self._specimen(self._unframed(grains), kind[rows], pixel, part)
-            images[rows] = self._camera(specimen, n, size, pixel, part, generator)
+            images[rows] = self._camera(specimen, n, size, pixel, part, noise)
         matrices = self._matrices(euler_deg, crystal, flip, draw)
         return Batch(
             images,

@@ -10,13 +10,13 @@ from zoneaxis.dataset_builder.manifest import (
     MANIFEST_FILE,
     FileEntry,
     Manifest,
-    file_entry,
     read_manifest,
+    table_entry,
     write_manifest,
 )
 from zoneaxis.dataset_builder.plan import Plan, Shard, plan_of
 from zoneaxis.dataset_builder.recipe import RECIPE_FILE, Recipe, ScanRecipe, read_recipe
-from zoneaxis.dataset_builder.schema import CLASSES, DISKS, PATTERNS
+from zoneaxis.dataset_builder.schema import CLASSES, CONFIGS, DISKS, FIGURES, PATTERNS
 from zoneaxis.dataset_builder.simulate import chosen_device, physics_of, write_classes, write_shard
 from zoneaxis.dataset_builder.workers import map_in_processes
 from zoneaxis.errors import DatasetError, OutputError, SettingsError
@@ -66,7 +66,8 @@ def build(
     claim(folder, recipe)
     plan = plan_of(recipe.to_json())
     waiting = [s for s in plan.shards if not all((folder / file).is_file() for file in s.files)]
-    known = {name: entry for name, entry in _known(folder).items() if (folder / name).is_file()}
+    anew = {file for shard in waiting for file in shard.files}
+    known = {name: entry for name, entry in _known(folder).items() if name not in anew}
     report = progress or (lambda done, total: None)
     total = plan.rows().total()
     report(total - sum(plan.rows(shard).total() for shard in waiting), total)
@@ -105,8 +106,9 @@ def _finish(folder: Path, recipe: Recipe, plan: Plan, known: dict[str, FileEntry
     """Write what describes the whole: classes, manifest and card; known files are not read."""
     if not (folder / CLASSES_FILE).is_file():
         write_classes(folder / CLASSES_FILE, recipe, plan)
+        known.pop(CLASSES_FILE, None)
     rows = rows_by_file(recipe)
-    files = {name: known.get(name) or file_entry(folder / name, n) for name, n in rows.items()}
+    files = {name: known.get(name) or table_entry(folder / name, n) for name, n in rows.items()}
     write_manifest(folder, Manifest(recipe.id, files))
     write_card(folder, recipe, plan)
 
@@ -137,16 +139,17 @@ def claim(folder: Path, recipe: Recipe | ScanRecipe) -> None:
     path = folder / RECIPE_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left_behind in folder.rglob(".*.incomplete-*"):  # by a build that was killed
-            left_behind.unlink()
+        if path.exists() and read_recipe(folder) != recipe:
+            raise DatasetError(
+                f"{folder} holds a data set of another recipe: choose a new folder or remove it."
+            )
+        for place in (folder, *(folder / name for name in (*CONFIGS, FIGURES))):
+            for left_behind in place.glob(".*.incomplete-*"):  # by a build that was killed
+                left_behind.unlink()
     except OSError as error:
         raise OutputError(
-            f"Cannot write to the folder {folder}: {error.strerror}. Choose one that you own."
+            f"Cannot write to the folder {folder}: {error.strerror}. Choose another one."
         ) from error
     if not path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text(recipe.to_json(), encoding="utf-8")
-    elif read_recipe(folder) != recipe:
-        raise DatasetError(
-            f"{folder} holds a data set of another recipe: choose a new folder or remove it."
-        )

@@ -84,9 +84,9 @@ SCAN_LIMITS = (
 
 
 def write_card(folder: Path, recipe: Recipe, plan: Plan) -> None:
-    """Write figures, croissant.json and README.md, each where there is none.
+    """Write croissant.json, and figures and README.md where there are none.
 
-    What is there may be a user's and is kept.
+    A card or figure that is there may be a user's and is kept.
 
     Args:
         folder: of a data set whose tables and manifest are complete.
@@ -167,11 +167,10 @@ def crystal_facts(crystal: Crystal) -> CrystalFacts:
 
 
 def _write(folder: Path, facts: DatasetFacts) -> None:
-    """Write croissant.json and README.md where there are none."""
-    if not (folder / CROISSANT_FILE).exists():
-        values = croissant(facts, read_manifest(folder).files)
-        with atomic_path(folder / CROISSANT_FILE) as path:
-            path.write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")
+    """Write croissant.json, which holds the checksums, and README.md where there is none."""
+    values = croissant(facts, read_manifest(folder).files)
+    with atomic_path(folder / CROISSANT_FILE) as path:
+        path.write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")
     if not (folder / CARD_FILE).exists():
         with atomic_path(folder / CARD_FILE) as path:
             path.write_text(render_dataset_card(facts), encoding="utf-8")
@@ -217,7 +216,10 @@ def _made(recipe: Recipe, plan: Plan, crystal: Crystal) -> Iterator[tuple[str, s
     yield "directions", _sampling(recipe, plan, crystal)
     if recipe.scheme != "so3":
         yield "in-plane angle phi1", "drawn for each direction" if recipe.random_phi1 else "0"
-    thicknesses = f"{recipe.thicknesses} of each direction, {_span(recipe.thickness_nm)} nm, "
+    span = recipe.thickness_nm
+    if recipe.thicknesses == 1 and not recipe.random_thickness:
+        span = (span[0], span[0])  # "evenly spaced" begins there
+    thicknesses = f"{recipe.thicknesses} of each direction, {_span(span)} nm, "
     drawn = f"one drawn from each equal part of the range for every {BATCH} directions"
     yield "thicknesses", thicknesses + (drawn if recipe.random_thickness else "evenly spaced")
     yield "largest wave vector", f"{recipe.k_max_inv_angstrom:g} 1/Å"

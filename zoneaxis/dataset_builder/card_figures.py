@@ -17,7 +17,7 @@ from zoneaxis.dataset_builder.recipe import Recipe
 from zoneaxis.dataset_builder.recipe_base import PatternRecipe
 from zoneaxis.dataset_builder.sampling import sector_group
 from zoneaxis.dataset_builder.sampling_figure import sampling_figure
-from zoneaxis.dataset_builder.schema import PATTERNS, decode
+from zoneaxis.dataset_builder.schema import FIGURES, PATTERNS, decode
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.files import atomic_path
 
@@ -169,7 +169,7 @@ def write_figures(folder: Path, recipe: PatternRecipe) -> tuple[FigureFacts, ...
         draw = partial(augmentations_figure, rows, pixel, crystal)
         figures.append(("augmentations", AUGMENTED, draw))
     for name, _, draw in figures:
-        path = folder / "figures" / f"{name}.png"
+        path = folder / FIGURES / f"{name}.png"
         if not path.exists():
             with atomic_path(path) as temporary, mpl.rc_context(STYLE):
                 draw().savefig(temporary, metadata={"Software": None})

@@ -54,6 +54,25 @@ def file_entry(path: Path, rows: int | None = None) -> FileEntry:
         raise DatasetError(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def table_entry(path: Path, rows: int) -> FileEntry:
+    """Return the entry of a Parquet file that is to have so many rows.
+
+    Raises:
+        DatasetError: it is no whole Parquet file, or has other rows: a crash of the machine may
+            leave such a file under its final name.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path} is damaged ({error}): remove it and build again.") from error
+    if found != rows:
+        raise DatasetError(f"{path} has {found} rows, expected {rows}: remove it and build again.")
+    return file_entry(path, rows)
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json; the same files in any order give the same bytes.
 
@@ -78,7 +97,21 @@ def read_manifest(folder: str | Path) -> Manifest:
             "again, it goes on where it stopped."
         )
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return manifest_from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise DatasetError(
+            f"{path} is damaged ({error}): remove it and run the build again."
+        ) from error
+
+
+def manifest_from_json(text: str) -> Manifest:
+    """Read the text of a manifest.
+
+    Raises:
+        ValueError: it is none, or of another format.
+    """
+    try:
+        values = json.loads(text)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']}, this zoneaxis reads {FORMAT}")
         files = {name: FileEntry(**entry) for name, entry in values["files"].items()}
@@ -86,10 +119,8 @@ def read_manifest(folder: str | Path) -> Manifest:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise ValueError(f"{name} lies outside the folder")
         return Manifest(values["id"], files)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise DatasetError(
-            f"{path} is damaged ({error}): remove it and run the build again."
-        ) from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{error!r}") from error
 
 
 def damaged(folder: Path, manifest: Manifest, *, hashes: bool = True) -> dict[str, str]:

@@ -4,20 +4,22 @@ import json
 from pathlib import Path
 
 from zoneaxis.cards import DatasetFacts
+from zoneaxis.dataset_builder.croissant import CROISSANT_FILE
 from zoneaxis.dataset_builder.manifest import (
     MANIFEST_FILE,
     Manifest,
     damaged,
     file_entry,
+    manifest_from_json,
     read_manifest,
 )
 from zoneaxis.dataset_builder.recipe import RECIPE_FILE
-from zoneaxis.dataset_builder.schema import CONFIGS
+from zoneaxis.dataset_builder.schema import CONFIGS, FIGURES
 from zoneaxis.errors import DatasetError
 from zoneaxis.hub import CARD, Push, push, require_name
 
 # Goes along; the manifest lists tables alone.
-BESIDE = (RECIPE_FILE, MANIFEST_FILE, "croissant.json", "figures/*.png")
+BESIDE = (RECIPE_FILE, MANIFEST_FILE, CROISSANT_FILE, f"{FIGURES}/*.png")
 
 
 def publish(
@@ -33,7 +35,8 @@ def publish(
     """Push a data set; `load_dataset(repository, revision=recipe id)` then opens it anywhere.
 
     Only what changed is sent, Parquet files of an older version are removed, and files that are
-    not the data set's stay. What somebody wrote into the card on the Hub stays too.
+    not the data set's stay; a repository of something else is refused. What somebody wrote into
+    the card on the Hub stays too.
 
     Args:
         folder: that `build` finished.
@@ -61,12 +64,21 @@ def publish(
         _card(folder, repository),
         kind="dataset",
         tag=manifest.id,
+        marker=MANIFEST_FILE,
+        is_ours=_is_manifest,
         message=message or f"Data set {manifest.id}",
         owned=tuple(f"{config}/*.parquet" for config in CONFIGS),
         private=private,
         token=token,
         endpoint=endpoint,
     )
+
+
+def _is_manifest(text: str) -> bool:
+    try:
+        return bool(manifest_from_json(text))
+    except ValueError:
+        return False
 
 
 def _whole(folder: Path, check: bool) -> Manifest:

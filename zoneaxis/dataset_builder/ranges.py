@@ -112,6 +112,8 @@ class Ranges:
         most = {"second_grain_share": 0.5} | ({"scale": 1.0} if self.random_crop else {})
         for name, value in vars(self).items():
             low, high = least.get(name, 0.0), most.get(name, sys.float_info.max)
+            if isinstance(value, tuple) and len(value) != 2:
+                raise SettingsError(f"Augmentation: {name} = {value}: expected (low, high).")
             if isinstance(value, tuple) and not low <= value[0] <= value[1] <= high:
                 limit = f" <= {high:g}" if name in most else ""
                 raise SettingsError(
@@ -125,5 +127,8 @@ class Ranges:
             raise SettingsError(f"Augmentation: shift_px = {self.shift_px}: expected 0 or more.")
         if self.vacuum_probability + self.amorphous_probability > 1:
             raise SettingsError("Augmentation: vacuum and amorphous together exceed all patterns.")
-        if self.log_image and self.sensitivity is None:
-            raise SettingsError("Augmentation: log_image = True: expected a sensitivity.")
+        if self.log_image and (self.sensitivity is None or self.sensitivity[0] <= 1):
+            raise SettingsError(
+                f"Augmentation: sensitivity = {self.sensitivity}: expected more than 1 level, as "
+                "log_image shows their logarithm."
+            )

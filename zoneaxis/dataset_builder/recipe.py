@@ -111,7 +111,14 @@ class Recipe(PatternRecipe):
             "scheme": one_of(self.scheme, Scheme),
             "resolution": resolution,
             "sector": one_of(self.sector, Sector),
-            "Phi_end_deg": (end is None or 0 <= end <= 180, "None, or 0 to 180"),
+            "Phi_end_deg": (
+                end is None or (0 <= end <= 180 and self.scheme == "stepped"),
+                'None, or 0 to 180 for "stepped"',
+            ),
+            "random_phi1": (
+                not (self.random_phi1 and self.scheme == "so3"),
+                'False, for "so3" has in-plane angles of its own',
+            ),
             "phi1_step_deg": (0.1 <= self.phi1_step_deg <= 360, "0.1 to 360 degrees"),
             "thickness_nm": (0 < thinnest <= thickest <= 1000, "0 < low <= high <= 1000"),
             "thicknesses": (1 <= self.thicknesses <= 1000, "1 to 1000"),
@@ -145,7 +152,9 @@ def recipe_from_json(text: str) -> Recipe | ScanRecipe:
     try:
         of_scan = json.loads(text).get("kind") == ScanRecipe.kind
     except (ValueError, AttributeError) as error:
-        raise DatasetError(f"Not a recipe: {error!r}.") from error
+        raise DatasetError(
+            "Not a recipe: expected the JSON that `build` writes, with its format."
+        ) from error
     return (ScanRecipe if of_scan else Recipe).from_json(text)
 
 
@@ -168,7 +177,9 @@ def read_recipe(folder: str | Path) -> Recipe | ScanRecipe:
         return recipe_from_json(files.cat_file(path).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         where, _, name = place.rpartition("/")
-        raise DatasetError(f"{where} holds no {name}: name a folder that `build` made.") from error
+        raise DatasetError(
+            f"{where or '.'} holds no {name}: name a folder that `build` made."
+        ) from error
     except (DatasetError, OSError, ValueError) as error:
         raise DatasetError(f"{place} cannot be read. {error}") from error
 

@@ -104,14 +104,26 @@ class PatternRecipe:
             values = json.loads(text)
             version, kind = values.pop("format"), values.pop("kind", None)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DatasetError(f"Not a recipe: {error!r}.") from error
+            raise DatasetError(
+                "Not a recipe: expected the JSON that `build` writes, with its format."
+            ) from error
         if version != FORMAT:
             raise DatasetError(
                 f"The recipe has format {version}, this zoneaxis reads {FORMAT}: update zoneaxis, "
                 "or build the data set again."
             )
         if kind != cls.kind:
-            raise DatasetError(f"Not a recipe: of kind {kind!r}, expected {cls.kind!r}.")
+            raise DatasetError(
+                f"Not a recipe: of kind {kind or 'simulation'}, expected "
+                f"{cls.kind or 'simulation'}."
+            )
+        fields = {field.name for field in dataclasses.fields(cls)}
+        for names, what in (
+            (values.keys() - fields, "unknown"),
+            (fields - values.keys(), "missing"),
+        ):
+            if names:
+                raise DatasetError(f"Not a recipe: {what} keys {', '.join(sorted(names))}.")
         try:
             return cls(**values)
         except (TypeError, SettingsError, CrystalError) as error:
@@ -138,6 +150,8 @@ def _plain(name: str, kind: Any, value: Any) -> Any:
         if kind in (bool, float, int):
             return bool(value) if kind is bool else _number(kind, value)
         if get_origin(kind) is tuple:
+            if len(value) != len(get_args(kind)):
+                raise ValueError(f"expected {len(get_args(kind))} numbers")
             pairs = zip(get_args(kind), value, strict=True)
             return tuple(_number(each, number) for each, number in pairs)
         if kind == float | None:

@@ -15,7 +15,7 @@ from zoneaxis.dataset_builder.card import write_scan_card
 from zoneaxis.dataset_builder.manifest import Manifest, file_entry, write_manifest
 from zoneaxis.dataset_builder.scan_recipe import ScanRecipe
 from zoneaxis.dataset_builder.scan_rows import rows_of
-from zoneaxis.dataset_builder.schema import PATTERNS, encode
+from zoneaxis.dataset_builder.schema import PARQUET, PATTERNS, encode
 from zoneaxis.dataset_builder.simulate import table_of
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import beam_directions
@@ -244,9 +244,7 @@ def _write_shard(
     }
     table = table_of(PATTERNS, columns, recipe.to_json())
     with atomic_path(path) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", use_dictionary=False, row_group_size=ROW_GROUP
-        )
+        pq.write_table(table, temporary, row_group_size=ROW_GROUP, **PARQUET)
 
 
 def _sha256(path: Path) -> str:

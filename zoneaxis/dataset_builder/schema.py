@@ -59,6 +59,11 @@ CONFIGS = {
     ),
 }
 PATTERNS, DISKS, CLASSES = CONFIGS
+FIGURES = "figures"  # the folder beside those of the configs
+
+
+# Pages are checked as they stream; a dictionary would not shrink what is stored here.
+PARQUET = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
 
 
 def features(config: str = PATTERNS) -> "Features":

@@ -13,7 +13,7 @@ import torch
 from zoneaxis.dataset_builder.disk_rows import disk_columns, recipe_tilts
 from zoneaxis.dataset_builder.plan import Plan, Shard, plan_of
 from zoneaxis.dataset_builder.recipe import Recipe
-from zoneaxis.dataset_builder.schema import CLASSES, DISKS, PATTERNS, arrow_schema, encode
+from zoneaxis.dataset_builder.schema import CLASSES, DISKS, PARQUET, PATTERNS, arrow_schema, encode
 from zoneaxis.diffraction.bloch import bloch_disks
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.disks import turned
@@ -85,13 +85,7 @@ def write_shard(
             for split in shard.splits:
                 path = files.enter_context(atomic_path(Path(folder) / shard.file(config, split)))
                 writers[config, split] = files.enter_context(
-                    pq.ParquetWriter(
-                        path,
-                        schema,
-                        compression="zstd",
-                        use_dictionary=False,
-                        write_page_checksum=True,
-                    )
+                    pq.ParquetWriter(path, schema, **PARQUET)
                 )
         for batch in shard.batches:
             tables = simulate(physics, batch, chosen_device(device))
@@ -170,7 +164,7 @@ def write_classes(path: Path, recipe: Recipe, plan: Plan) -> None:
     }
     with atomic_path(path) as temporary:
         table = table_of(CLASSES, columns, recipe.to_json())
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, **PARQUET)
 
 
 def chosen_device(device: str) -> str:

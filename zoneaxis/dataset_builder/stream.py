@@ -85,6 +85,8 @@ class PatternStream(Dataset):
         self.window = min(window, len(sizes))
         rows = int(self._starts[-1])
         self.batches_per_epoch = rows // batch_size if drop_last else -(-rows // batch_size)
+        if not self.batches_per_epoch:
+            raise SettingsError(f"{rows} rows are less than a batch of {batch_size}: lower it.")
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=int))
         self._held: dict[int, dict[str, np.ndarray]] = {}  # the last used at the end
         # A batch spans the window and as many more groups as its own rows fill.

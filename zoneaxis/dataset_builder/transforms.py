@@ -103,7 +103,7 @@ class Transform:
             euler,
             self.inv_angstrom_per_pixel,
             self.crystal,
-            self._generator(direction, thickness),
+            self._generator(direction, thickness, levels),
             self.direct_beam_inv_angstrom,
         )
         device = levels.device
@@ -121,10 +121,17 @@ class Transform:
             ),
         }
 
-    def _generator(self, direction: np.ndarray, thickness: np.ndarray) -> torch.Generator:
-        """Return the random state that belongs to seed, epoch and rows."""
+    def _generator(
+        self, direction: np.ndarray, thickness: np.ndarray, levels: torch.Tensor | None = None
+    ) -> torch.Generator:
+        """Return the random state that belongs to seed, epoch and rows.
+
+        Rows of a scan are told by their images: those of a grain have the same direction_id.
+        """
         state = hashlib.sha256(f"{self.seed} {self.epoch}".encode())
         state.update(direction.tobytes() + thickness.tobytes())
+        if levels is not None and np.isnan(thickness).any():
+            state.update(levels.cpu().numpy().tobytes())
         return torch.Generator().manual_seed(int.from_bytes(state.digest()[:8]) >> 1)
 
 

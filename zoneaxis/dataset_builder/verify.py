@@ -9,7 +9,7 @@ from zoneaxis.dataset_builder.build import build, rows_by_file
 from zoneaxis.dataset_builder.manifest import Manifest, damaged, read_manifest
 from zoneaxis.dataset_builder.plan import plan_of
 from zoneaxis.dataset_builder.recipe import Recipe, read_recipe
-from zoneaxis.dataset_builder.schema import CLASSES, PATTERNS, arrow_schema
+from zoneaxis.dataset_builder.schema import CLASSES, CONFIGS, PATTERNS, arrow_schema
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.directions import (
     full_operators,
@@ -27,9 +27,10 @@ class Verification:
 
     Attributes:
         files: number of Parquet files that the data set is to have.
+        whole: how many of them were as they should be.
         rows: of config `patterns`, all splits.
         bad: reason by file, for each that was not as it should be.
-        rebuilt: whether those were built again.
+        rebuilt: those that were built again; what is no file of the data set is left as it is.
         changed: files that came out with other bytes than before, if rebuilt: another kind of
             machine, or another version of a library, made them first.
         directions: different directions in the data set.
@@ -38,9 +39,10 @@ class Verification:
     """
 
     files: int
+    whole: int
     rows: int
     bad: dict[str, str]
-    rebuilt: bool
+    rebuilt: tuple[str, ...]
     changed: tuple[str, ...]
     directions: int
     largest_gap_deg: float
@@ -67,14 +69,17 @@ def verify(folder: str | Path, *, rebuild: bool = True, workers: int | None = No
         )
     bad = bad_files(folder, recipe, manifest)
     changed: tuple[str, ...] = ()
+    rebuilt: tuple[str, ...] = ()
     if bad and rebuild:
         changed = _build_again(folder, recipe, manifest, bad, workers)
+        rebuilt = tuple(name for name in bad if name in read_manifest(folder).files)
     directions = _directions(folder, manifest, without=() if rebuild else tuple(bad))
     return Verification(
         files=len(manifest.files),
+        whole=len(manifest.files.keys() - bad.keys()),
         rows=sum(entry.rows for name, entry in manifest.files.items() if name.startswith(PATTERNS)),
         bad=bad,
-        rebuilt=bool(bad) and rebuild,
+        rebuilt=rebuilt,
         changed=changed,
         directions=len(np.unique(directions.round(4), axis=0)),
         largest_gap_deg=largest_gap_deg(directions, Crystal.from_dict(recipe.crystal)),
@@ -87,6 +92,10 @@ def bad_files(folder: Path, recipe: Recipe, manifest: Manifest) -> dict[str, str
     expected = rows_by_file(recipe) if isinstance(recipe, Recipe) else {}
     for name in expected.keys() - manifest.files.keys():
         bad[name] = "the manifest does not know it"
+    for config in CONFIGS:
+        for path in (folder / config).glob("*.parquet"):
+            if (name := f"{config}/{path.name}") not in manifest.files:
+                bad[name] = "no file of this data set: remove it"
     for name, entry in manifest.files.items():
         if name in expected and entry.rows != expected[name]:
             bad[name] = f"{entry.rows:,} rows, {expected[name]:,} rows by the recipe"
@@ -130,11 +139,11 @@ def _build_again(
             f"{folder}: {len(bad)} bad files, such as {next(iter(bad))} ({bad[next(iter(bad))]}): "
             "they come from a scan; build the data set from it again in a new folder."
         )
-    for name in bad:
+    for name in bad.keys() & rows_by_file(recipe).keys():
         (folder / name).unlink(missing_ok=True)
     build(recipe, folder, workers=workers)
     after = read_manifest(folder).files
-    return tuple(name for name in bad if name in before.files and after[name] != before.files[name])
+    return tuple(name for name in after if after[name] != before.files.get(name, after[name]))
 
 
 def _directions(folder: Path, manifest: Manifest, without: tuple[str, ...]) -> np.ndarray:

@@ -16,7 +16,7 @@ PHASE_OF_2_RINGS, PHASE_OF_3_RINGS = 7.1, 9.0  # that they follow, in radians
 
 @dataclass(frozen=True, eq=False)
 class Disks:
-    """Diffracted intensities of a batch of directions (phi1 = 0).
+    """Diffracted intensities of a batch of directions, at phi1 = 0 unless turned.
 
     Attributes:
         hkl: Miller indices, int16, shape (b, n, 3).
