@@ -36,3 +36,14 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory, nickelate: Crystal) -
 
     folder = tmp_path_factory.mktemp("data") / "tiny"
     return build(preset("test", nickelate), folder, workers=1)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hugging Face Hub of the test's own, on this machine."""
+    from hub_server import Hub
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # what the variable sets at import
+    with Hub() as hub:
+        yield hub

@@ -2,8 +2,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hub_server import TOKEN, Hub, RefusedError
-from huggingface_hub import HfApi, constants
+from hub_server import TOKEN, RefusedError
+from huggingface_hub import HfApi
 
 from zoneaxis.errors import HubError
 from zoneaxis.hub import one_error, push
@@ -13,13 +13,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationW
 
 NAME = "tester/net"
 REPOSITORY = f"models/{NAME}"
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # what the variable sets at import
-    with Hub() as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -27,20 +27,7 @@ from zoneaxis.models.preprocessing import PolarInput
 
 SIZE, PIXEL = 128, 0.02
 OPTICS = Optics(k_max_inv_angstrom=1.3)
-NOTHING = Augmentation(
-    point_spread_px=(0, 0),
-    bell_fraction=(0, 0),
-    rings_probability=0,
-    scale=(1, 1),
-    pixel=(1, 1),
-    shift_px=0,
-    rotate=False,
-    mirror=False,
-    counts=None,
-    sensitivity=None,
-    vacuum_probability=0,
-    amorphous_probability=0,
-)
+NOTHING = Augmentation.off()
 
 
 def simulated(crystal: Crystal, euler_deg: np.ndarray) -> torch.Tensor:

@@ -14,15 +14,7 @@ from zoneaxis.diffraction.orientations import matrices_from_euler
 
 N, SIZE, PIXEL = 24, 96, 0.03
 PAPER = Augmentation.paper()
-NOTHING = replace(
-    PAPER,
-    point_spread_px=(0, 0),
-    bell_fraction=(0, 0),
-    rings_probability=0,
-    scale=(1, 1),
-    sensitivity=None,
-    log_image=False,
-)
+NOTHING = replace(Augmentation.off(), random_crop=True)
 EULER = np.random.default_rng(0).uniform(0, 90, (N, 3))
 
 

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,28 +91,15 @@ def test_lists_belong_together(rows):
 
 
 @pytest.fixture(scope="module")
-def plain() -> Augmentation:
-    """Nothing but what the data set holds."""
-    return replace(
-        Augmentation.paper(),
-        log_image=False,
-        sensitivity=None,
-        rings_probability=0.0,
-        point_spread_px=(0.0, 0.0),
-        bell_fraction=(0.0, 0.0),
-        random_crop=False,
-        scale=(1.0, 1.0),
-    )
-
-
-@pytest.fixture(scope="module")
 def folder(turned_dataset, tmp_path_factory) -> Path:
     return next(tmp_path_factory.getbasetemp().glob("turned*"))
 
 
-def test_patterns_drawn_while_streaming(turned_dataset, folder, plain):
+def test_patterns_drawn_while_streaming(turned_dataset, folder):
     """Each batch has a cone of its own; the same rows, seed and epoch give the same batch."""
-    transform = DiskTransform.of_recipe(turned_dataset.recipe, plain, convergence_mrad=(0.7, 1.5))
+    transform = DiskTransform.of_recipe(
+        turned_dataset.recipe, Augmentation.off(), convergence_mrad=(0.7, 1.5)
+    )
     stream = PatternStream(folder, "train", transform, 8, epochs=2, config="disks")
     batches = [stream[k] for k in range(5)]
     again = PatternStream(folder, "train", transform, 8, epochs=2, config="disks")[4]
@@ -131,9 +117,11 @@ def test_patterns_drawn_while_streaming(turned_dataset, folder, plain):
     assert peak.max() > 1.1 * peak.min()
 
 
-def test_the_whole_cone_draws_what_is_stored(turned_dataset, folder, plain):
-    of_disks = DiskTransform.of_recipe(turned_dataset.recipe, plain, convergence_mrad=(9.0, 9.0))
-    of_images = Transform.of_recipe(turned_dataset.recipe, plain)
+def test_the_whole_cone_draws_what_is_stored(turned_dataset, folder):
+    of_disks = DiskTransform.of_recipe(
+        turned_dataset.recipe, Augmentation.off(), convergence_mrad=(9.0, 9.0)
+    )
+    of_images = Transform.of_recipe(turned_dataset.recipe, Augmentation.off())
     first, second = (
         PatternStream(folder, "train", transform, 8, config=config)[0]
         for transform, config in ((of_disks, "disks"), (of_images, "patterns"))

@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import TOKEN, Hub, is_lfs
-from huggingface_hub import constants
+from hub_server import TOKEN, is_lfs
 from PIL import Image
 
 from zoneaxis.dataset_builder.manifest import Manifest, file_entry, read_manifest, write_manifest
@@ -93,13 +92,6 @@ def elsewhere(hub, home, code, *arguments, **options) -> subprocess.Popen:
     }
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, env=environment, text=True, **options)
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # what the variable sets at import
-    with Hub() as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from zoneaxis.dataset_builder.recipe import read_recipe
 from zoneaxis.dataset_builder.scan_dataset import build_scan_dataset
 from zoneaxis.dataset_builder.scan_recipe import ScanRecipe
 from zoneaxis.dataset_builder.scan_rows import grains_of, held_out_grains
+from zoneaxis.dataset_builder.verify import verify
 from zoneaxis.diffraction.crystal import Crystal, load_crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import beam_directions, matrices_from_euler
@@ -405,3 +406,17 @@ def test_real_scan(shared_data, tmp_path, monkeypatch):
     assert grains[0] | grains[1] == set(range(23))
     assert (dataset.recipe.direct_beam_px, dataset.recipe.size) == ((64, 64), 128)
     assert dataset.recipe.labels_name == "acom.ang"
+
+
+def test_verify_of_a_scan(build):
+    """A stray file is reported; a lost one cannot be simulated again."""
+    folder = build()
+    shard = next((folder / "patterns").glob("train-*"))
+    stray = shard.with_name("train-00000-of-00009.parquet")
+    stray.write_bytes(b"")
+    found = verify(folder)
+    assert list(found.bad) == [f"patterns/{stray.name}"]
+    assert found.rebuilt == ()
+    shard.unlink()
+    with pytest.raises(DatasetError, match=r"1 bad files, such as .*train.*come from a scan"):
+        verify(folder)

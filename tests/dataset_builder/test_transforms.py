@@ -15,15 +15,7 @@ from zoneaxis.diffraction.orientations import (
 )
 from zoneaxis.errors import DatasetError
 
-NOTHING = replace(
-    Augmentation.paper(),
-    point_spread_px=(0, 0),
-    bell_fraction=(0, 0),
-    rings_probability=0,
-    scale=(1, 1),
-    sensitivity=None,
-    log_image=False,
-)
+NOTHING = replace(Augmentation.off(), random_crop=True)
 EVERYTHING = replace(Augmentation(), pixel=(1, 1), second_grain_probability=0.5, hot_pixels=(0, 5))
 
 

@@ -1,6 +1,5 @@
 """The pictures in a data set's card: which directions, which patterns, which augmentations."""
 
-import io
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,12 @@ from orix.quaternion import Symmetry
 from zoneaxis.cards import FigureFacts
 from zoneaxis.dataset_builder.augmentation import Augmentation
 from zoneaxis.dataset_builder.manifest import read_manifest
+from zoneaxis.dataset_builder.png import decode_png
 from zoneaxis.dataset_builder.recipe import Recipe
 from zoneaxis.dataset_builder.recipe_base import PatternRecipe
 from zoneaxis.dataset_builder.sampling import sector_group
 from zoneaxis.dataset_builder.sampling_figure import sampling_figure
-from zoneaxis.dataset_builder.schema import FIGURES, PATTERNS, decode
+from zoneaxis.dataset_builder.schema import EULER, FIGURES, PATTERNS, decode
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.files import atomic_path
 
@@ -41,20 +41,6 @@ AUGMENTED = (
     "strength at which it shows; the last two as they are drawn for training."
 )
 
-EVERYTHING_OFF = Augmentation(
-    point_spread_px=(0.0, 0.0),
-    bell_fraction=(0.0, 0.0),
-    rings_probability=0.0,
-    scale=(1.0, 1.0),
-    pixel=(1.0, 1.0),
-    shift_px=0.0,
-    rotate=False,
-    mirror=False,
-    counts=None,
-    sensitivity=None,
-    vacuum_probability=0.0,
-    amorphous_probability=0.0,
-)
 AUGMENTATIONS = {
     "point spread": {"point_spread_px": (1.5, 1.5)},
     "diffuse bell": {"bell_fraction": (0.1, 0.1), "bell_sigma_inv_angstrom": (1.0, 1.0)},
@@ -99,7 +85,7 @@ class Rows:
         import pyarrow.parquet as pq
 
         names = [name for name in sorted(read_manifest(folder).files) if name.startswith(PATTERNS)]
-        labels = ["phi1_deg", "Phi_deg", "phi2_deg", "thickness_nm", "precession_deg"]
+        labels = [*EULER, "thickness_nm", "precession_deg"]
         tables = [pq.read_table(folder / name, columns=labels) for name in names]
         values = [
             np.concatenate([t[label].to_numpy() for t in tables]).astype(float) for label in labels
@@ -117,14 +103,13 @@ class Rows:
     def pattern(self, row: int) -> np.ndarray:
         """Return the pattern of a row in fractions of the beam, float32."""
         import pyarrow.parquet as pq
-        from PIL import Image
 
         file, place = pq.ParquetFile(self.files[self.file[row]]), int(self.place[row])
         group = 0
         while place >= (rows := file.metadata.row_group(group).num_rows):
             group, place = group + 1, place - rows
         stored = file.read_row_group(group, columns=["image"])["image"][place].as_py()
-        return decode(np.asarray(Image.open(io.BytesIO(stored["bytes"]))))
+        return decode(decode_png(stored["bytes"]))
 
     def typical(self, count: int) -> list[int]:
         """Return rows from small to large Phi, their thickness and precession changing."""
@@ -218,8 +203,8 @@ def augmentations_figure(rows: Rows, pixel: float, crystal: Crystal) -> "Figure"
     chosen = rows.typical(8)[2:4]
     patterns = torch.from_numpy(np.stack([rows.pattern(row) for row in chosen]))
     augmentations = {
-        "simulated": EVERYTHING_OFF,
-        **{name: replace(EVERYTHING_OFF, **on) for name, on in AUGMENTATIONS.items()},
+        "simulated": Augmentation.off(),
+        **{name: replace(Augmentation.off(), **on) for name, on in AUGMENTATIONS.items()},
         "default, all together": Augmentation(vacuum_probability=0.0, amorphous_probability=0.0),
         "the paper's five": replace(Augmentation.paper(), log_image=False),
     }

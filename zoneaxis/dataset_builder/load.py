@@ -10,15 +10,13 @@ import torch
 from zoneaxis.dataset_builder.manifest import read_manifest
 from zoneaxis.dataset_builder.png import decode_png
 from zoneaxis.dataset_builder.recipe import Recipe, read_recipe
-from zoneaxis.dataset_builder.schema import PATTERNS, arrow_schema, decode
+from zoneaxis.dataset_builder.schema import EULER, PATTERNS, arrow_schema, decode
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import DatasetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import DatasetDict
-
-EULER = ("phi1_deg", "Phi_deg", "phi2_deg")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from zoneaxis.errors import SettingsError
@@ -75,6 +75,24 @@ class Ranges:
     dead_rows: tuple[int, int] = (0, 0)
 
     @classmethod
+    def off(cls) -> Self:
+        """Return ranges that leave a pattern as it is, to switch on one thing or another."""
+        return cls(
+            point_spread_px=(0.0, 0.0),
+            bell_fraction=(0.0, 0.0),
+            rings_probability=0.0,
+            scale=(1.0, 1.0),
+            pixel=(1.0, 1.0),
+            shift_px=0.0,
+            rotate=False,
+            mirror=False,
+            counts=None,
+            sensitivity=None,
+            vacuum_probability=0.0,
+            amorphous_probability=0.0,
+        )
+
+    @classmethod
     def paper(cls) -> Self:
         """Return the paper's five augmentations and nothing else.
 
@@ -92,17 +110,15 @@ class Ranges:
 
         Source: Scheunert et al., npj Comput. Mater. (2026).
         """
-        return cls(
+        return replace(
+            cls.off(),
+            sensitivity=(1e3, 1e7),
+            log_image=True,
+            point_spread_px=(0.0, 1.5),
+            bell_fraction=(0.0, 0.12),
+            rings_probability=0.1,
             scale=(0.8, 1.0),
             random_crop=True,
-            pixel=(1.0, 1.0),
-            shift_px=0.0,
-            rotate=False,
-            mirror=False,
-            counts=None,
-            log_image=True,
-            vacuum_probability=0.0,
-            amorphous_probability=0.0,
         )
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ LABELS = (
     ColumnFacts("convergence_mrad", "float32", "mrad", "semi-angle of convergence"),
     ColumnFacts("precession_deg", "float32", "degrees", "precession angle, 0 for none"),
 )
+EULER = tuple(column.name for column in LABELS[1:4])
 CONFIGS = {
     "patterns": (
         ColumnFacts("image", "Image", "", "the pattern, encoded as below"),
@@ -52,10 +53,7 @@ CONFIGS = {
     ),
     "classes": (
         ColumnFacts("class_id", "int32", "", "number of the class"),
-        ColumnFacts("direction_id", "int32", "", "number of the beam direction"),
-        ColumnFacts("phi1_deg", "float32", "degrees", "Bunge angle phi1"),
-        ColumnFacts("Phi_deg", "float32", "degrees", "Bunge angle Phi"),
-        ColumnFacts("phi2_deg", "float32", "degrees", "Bunge angle phi2"),
+        *LABELS[:4],
     ),
 }
 PATTERNS, DISKS, CLASSES = CONFIGS

@@ -18,14 +18,13 @@ from zoneaxis.dataset_builder.augmentation import (
 )
 from zoneaxis.dataset_builder.disk_rows import disks_of_rows, recipe_tilts
 from zoneaxis.dataset_builder.recipe import PatternRecipe, Recipe
+from zoneaxis.dataset_builder.schema import EULER
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import euler_from_matrices
 from zoneaxis.diffraction.render import render
 from zoneaxis.errors import DatasetError
 
 __all__ = ["AMORPHOUS", "CRYSTAL", "VACUUM", "Augmentation", "Batch", "DiskTransform", "Transform"]
-
-EULER = ("phi1_deg", "Phi_deg", "phi2_deg")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from zoneaxis.dataset_builder.build import build, rows_by_file
 from zoneaxis.dataset_builder.manifest import Manifest, damaged, read_manifest
 from zoneaxis.dataset_builder.plan import plan_of
 from zoneaxis.dataset_builder.recipe import Recipe, read_recipe
-from zoneaxis.dataset_builder.schema import CLASSES, CONFIGS, PATTERNS, arrow_schema
+from zoneaxis.dataset_builder.schema import CLASSES, CONFIGS, EULER, PATTERNS, arrow_schema
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.directions import (
     full_operators,
@@ -72,7 +72,8 @@ def verify(folder: str | Path, *, rebuild: bool = True, workers: int | None = No
     rebuilt: tuple[str, ...] = ()
     if bad and rebuild:
         changed = _build_again(folder, recipe, manifest, bad, workers)
-        rebuilt = tuple(name for name in bad if name in read_manifest(folder).files)
+        manifest = read_manifest(folder)
+        rebuilt = tuple(name for name in bad if name in manifest.files)
     directions = _directions(folder, manifest, without=() if rebuild else tuple(bad))
     return Verification(
         files=len(manifest.files),
@@ -118,14 +119,14 @@ def _content(path: Path, name: str, rows: int | None, recipe: Recipe) -> str | N
             return f"{file.metadata.num_rows:,} rows, expected {rows:,}"
         if config == CLASSES or not isinstance(recipe, Recipe):
             return None
-        found = file.read(["direction_id", "phi1_deg", "Phi_deg", "phi2_deg"]).to_pandas()
+        table = file.read(["direction_id", *EULER])
     except (pa.ArrowException, OSError) as error:
         return f"no Parquet file ({error})"
     orientations = plan_of(recipe.to_json()).orientations_deg
-    number = found.pop("direction_id").to_numpy()
+    number, *euler = (column.to_numpy() for column in table.columns)
     if len(number) and not (0 <= number.min() <= number.max() < len(orientations)):
         return "a direction_id beyond the recipe's"
-    if not np.allclose(found.to_numpy(), orientations[number], atol=1e-3):
+    if not np.allclose(np.stack(euler, axis=1), orientations[number], atol=1e-3):
         return "other orientations than the recipe's"
     return None
 
@@ -135,8 +136,11 @@ def _build_again(
 ) -> tuple[str, ...]:
     """Build the bad files again; return those whose bytes are not what the manifest had."""
     if not isinstance(recipe, Recipe):
+        lost = [name for name in bad if name in before.files]
+        if not lost:
+            return ()
         raise DatasetError(
-            f"{folder}: {len(bad)} bad files, such as {next(iter(bad))} ({bad[next(iter(bad))]}): "
+            f"{folder}: {len(lost)} bad files, such as {lost[0]} ({bad[lost[0]]}): "
             "they come from a scan; build the data set from it again in a new folder."
         )
     for name in bad.keys() & rows_by_file(recipe).keys():
@@ -151,9 +155,10 @@ def _directions(folder: Path, manifest: Manifest, without: tuple[str, ...]) -> n
     import pyarrow.parquet as pq
 
     names = [n for n in manifest.files if n.startswith(PATTERNS) and n not in without]
-    columns = ["Phi_deg", "phi2_deg"]
-    tables = [pq.read_table(folder / name, columns=columns).to_pandas() for name in names]
-    return np.concatenate(tables or [np.empty((0, 2))])
+    if not names:
+        return np.empty((0, 2))
+    table = pq.read_table([folder / name for name in names], columns=list(EULER[1:]))
+    return np.stack([column.to_numpy() for column in table.columns], axis=1)
 
 
 def largest_gap_deg(directions_deg: np.ndarray, crystal: Crystal) -> float:
