@@ -39,11 +39,18 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory, nickelate: Crystal) -
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def hub(monkeypatch, tmp_path_factory):
     """A Hugging Face Hub of the test's own, on this machine."""
     from hub_server import Hub
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # what the variable sets at import
     with Hub() as hub:
+        url = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        for name, value in {  # what variables set at import
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": url,
+            "HF_HUB_CACHE": str(tmp_path_factory.mktemp("hub")),
+            "HF_HUB_DISABLE_XET": True,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
         yield hub

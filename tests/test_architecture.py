@@ -22,8 +22,9 @@ ALLOWED = {
     "cards": GROUND,
     "hub": {"errors", "cards"},
     "dataset_builder": GROUND | {"diffraction", "scans", "cards", "hub"},
-    "models": GROUND | {"diffraction", "scans", "cards", "dataset_builder"},
+    "models": GROUND | {"diffraction", "scans", "cards", "hub", "dataset_builder"},
     "evaluation": GROUND | {"diffraction", "scans"},
+    "testing": {"diffraction", "scans"},
     "cli": GROUND | {"diffraction", "scans", "cards", "dataset_builder", "models", "evaluation"},
     "__main__": {"cli"},
 }

@@ -235,8 +235,8 @@ def _reason(error: BaseException) -> str:
         return REASONS.get(status) or f"the hub answers {status}, {_without_token(said)}"
     if isinstance(error, HTTPError):
         return (
-            f"the hub cannot be reached ({_without_token(error)}): run it again when it can, "
-            "which sends only what is missing"
+            f"the hub cannot be reached ({_without_token(error)}): run it again when it can; "
+            "what has arrived is not sent again"
         )
     return _without_token(error)
 

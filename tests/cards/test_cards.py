@@ -189,6 +189,34 @@ def test_model_card_body():
         assert said in text
 
 
+def test_what_a_model_may_have():
+    plain = render_model_card(MODEL)
+    facts = replace(
+        MODEL,
+        head="factored: two | parts",
+        properties=(ColumnFacts("thickness_nm", "float32", "nm", "how thick"),),
+        fine_tuned_from="user/first",
+        temperature=1.5,
+        figures=(FigureFacts("ipf", "Where it looks."),),
+        location="user/net",
+    )
+    text = render_model_card(facts)
+    for said in (
+        "| head | factored: two \\| parts |",
+        "| `thickness_nm` | nm | how thick |",
+        "| fine-tuned from | user/first |",
+        "by a temperature of 1.5 before",
+        "![ipf](figures/ipf.png)\n\nWhere it looks.\n",
+        'from_pretrained("user/net")',
+        'zoneaxis index SCAN --model "user/net" --out MAP.ang',
+    ):
+        assert said in text
+        assert said not in plain
+    for name in ("head |", "properties", "fine-tuned", "temperature", "](figures/"):
+        assert name not in plain
+    assert re.search(r"\n\n\n", plain + text) is None
+
+
 def test_model_card_names_the_training_set_on_the_hub():
     card = ModelCard(render_model_card(replace(MODEL, dataset_repository="user/linio2")))
     assert card.data.datasets == ["user/linio2"]

@@ -27,7 +27,9 @@ def test_every_step_left_its_files(work):
     assert {p.name for p in (work / "model").iterdir()} == {
         "README.md",
         "config.json",
+        "figures",
         "labels.safetensors",
+        "logs",
         "model.safetensors",
     }
     assert OrientationMap.load(work / "n.ang").shape == (8, 10)
@@ -172,6 +174,7 @@ def test_help_lists_the_commands(run):
     assert NAMES == [
         "build",
         "compare",
+        "export",
         "index",
         "match",
         "phantom",
@@ -238,8 +241,34 @@ def test_help_is_quick():
 
 def test_defaults_of_training_are_those_of_its_settings():
     """They are written twice, for the help must not import torch."""
-    from zoneaxis.models.training import TrainingSettings
+    from zoneaxis.models.settings import TrainingSettings
 
+    shown = []
     for name, parameter in inspect.signature(models.train).parameters.items():
-        if name not in ("data", "out"):
-            assert parameter.default == getattr(TrainingSettings, name), name
+        default = parameter.annotation.__metadata__[0].show_default
+        if isinstance(default, str):
+            assert default == str(getattr(TrainingSettings(), name)), name
+            shown.append(name)
+    unshown = {"augmentation", "clip_grad", "extras", "seed"}  # seed is the option's own
+    assert set(shown) == set(vars(TrainingSettings())) - unshown
+
+
+def test_training_with_options(work, run, tiny_dataset, tmp_path):
+    """Options reach the settings, a preset stands behind them, and a model can be fine-tuned."""
+    shared = ("--data", tiny_dataset, "--images", 32, "--batch-size", 16)
+    few = ("--validation-patterns", 16)
+    paper = run(
+        *("train", *shared, *few, "--preset", "paper", "--model", "test_zoneaxis_cnn"),
+        *("--out", tmp_path / "paper", "--extra", "thickness_nm", "--epoch-images", 16),
+    )
+    assert paper.code == 0, paper.err
+    ours = json.loads((tmp_path / "paper" / "config.json").read_text())["zoneaxis"]["training"]
+    assert (ours["schedule"], ours["average"], ours["label_step_deg"]) == ("plateau", 0.0, None)
+    assert (ours["images"], ours["extras"], len(ours["history"])) == (32, ["thickness_nm"], 2)
+    tuned = run("train", *shared, *few, "--from", tmp_path / "paper", "--out", tmp_path / "tuned")
+    assert tuned.code == 0, tuned.err
+    ours = json.loads((tmp_path / "tuned" / "config.json").read_text())["zoneaxis"]["training"]
+    assert ours["model"] == "test_zoneaxis_cnn"
+    again = run("train", *shared, *few, "--out", tmp_path / "tuned")
+    assert again.code == 2
+    assert "holds a trained model" in again.err

@@ -284,3 +284,48 @@ def test_mirror_x_keeps_the_beam_in_place(n):
 def test_out_of_range(values):
     with pytest.raises(SettingsError, match="Augmentation"):
         Augmentation(**values)
+
+
+def test_the_batch_tells_where_the_beam_is_and_how_large_its_pixels_are(augment, patterns):
+    """Both are measured in the pictures: the beam's center, and a reflection's distance from it."""
+    from zoneaxis.diffraction.polar import direct_beam_center
+
+    off = replace(NOTHING, shift_px=3.0, scale=(0.9, 1.1))
+    batch = augment(off)
+    disk_px = OPTICS.disk_radius_inv_angstrom / PIXEL
+    center = direct_beam_center(batch.patterns, disk_px, 5.0)
+    found = (center - SIZE // 2) * batch.inv_angstrom_per_pixel
+    np.testing.assert_allclose(found, batch.center_inv_angstrom, atol=0.25 * PIXEL)
+    distance, known = (
+        spread(p, direct_beam_center(p, disk_px, 5.0)) for p in (batch.patterns, patterns)
+    )
+    np.testing.assert_allclose(distance * batch.camera_scale, known, rtol=0.02)
+    assert batch.camera_scale.max() - batch.camera_scale.min() > 0.05
+
+
+def spread(patterns: torch.Tensor, center: torch.Tensor) -> torch.Tensor:
+    """Return the mean distance from the beam of what is scattered less than 0.8 1/Angstrom."""
+    axis = torch.arange(SIZE)
+    x, y = axis - center[:, :1], axis - center[:, 1:]
+    distance = torch.hypot(y[:, :, None], x[:, None]) * PIXEL
+    weight = patterns * (distance > 0.12)
+    return (weight * distance).sum(dim=(1, 2)) / weight.sum(dim=(1, 2))
+
+
+def test_the_batch_tells_how_much_is_amorphous(augment):
+    rings = augment(replace(NOTHING, rings_probability=0.5), repeats=4)
+    shares = rings.amorphous_share
+    assert 0 < (shares > 0).sum() < len(shares)
+    assert shares[shares > 0].min() >= 0.02
+    assert shares.max() <= 0.2
+    empty = augment(replace(NOTHING, vacuum_probability=0.5, amorphous_probability=0.5))
+    assert torch.equal(empty.amorphous_share > 0, empty.kind == AMORPHOUS)
+
+
+def test_turns_by_whole_steps(augment, euler):
+    batch = augment(replace(NOTHING, rotate=True, rotate_step_deg=15.0), repeats=4)
+    phi1 = euler_from_matrices(batch.matrices.numpy())[:, 0]
+    assert np.abs((phi1 + 7.5) % 15 - 7.5).max() < 1e-3
+    assert len(np.unique(np.round(phi1 / 15))) > 5
+    with pytest.raises(SettingsError, match=r"rotate_step_deg = -1.0: expected 0 or more"):
+        Augmentation(rotate_step_deg=-1.0)

@@ -106,6 +106,8 @@ def test_patterns_drawn_while_streaming(turned_dataset, folder):
     assert all(torch.equal(batches[4][name], value) for name, value in again.items())
     assert {name: tuple(value.shape) for name, value in again.items()} == {
         **dict.fromkeys(("kind", "grain_share", "thickness_nm", "direction_id"), (8,)),
+        **dict.fromkeys(("camera_scale", "amorphous_share"), (8,)),
+        "center_inv_angstrom": (8, 2),
         "inv_angstrom_per_pixel": (8,),
         "pattern": (8, 32, 32),
         "euler_deg": (8, 3),

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from zoneaxis.diffraction.polar import (
     blurred,
@@ -59,6 +60,28 @@ def test_blur_keeps_the_sum_and_widens():
     assert smooth.sum().item() == pytest.approx(2.0, rel=1e-4)
     assert smooth[0, 20, 15].item() == pytest.approx(2 / (2 * np.pi * 4), rel=1e-3)
     torch.testing.assert_close(smooth[0, 20, 10:21], smooth[0, 15:26, 15])
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0, 9.0])
+def test_blur_is_that_of_scipy(sigma):
+    image = torch.rand(2, 150, 97, generator=torch.Generator().manual_seed(0))
+    smooth = blurred(image, sigma)
+    expected = gaussian_filter(image.double(), sigma, axes=(1, 2), mode="constant", truncate=9)
+    np.testing.assert_allclose(smooth, expected, atol=1e-5)
+    part = blurred(image, sigma, range(21, 122), range(3, 90))
+    torch.testing.assert_close(part, smooth[:, 21:122, 3:90])
+
+
+def test_compressed_patterns_of_any_center_and_ring():
+    """What is cut away before the blur changes nothing, at the frame's edges neither."""
+    patterns = torch.rand(3, 90, 70, generator=torch.Generator().manual_seed(0))
+    center = torch.tensor([[35.0, 45.0], [30.2, 50.9], [38.0, 41.0]])
+    for outer in (0.1, 0.3, 0.6):
+        radii = torch.linspace(0.03, outer, 9)
+        made = compressed_polar(patterns, center, 0.01, radii, 36, 0.02)
+        polar = polar_resample(blurred(patterns, 2.0), center, 0.01, radii, 36)
+        expected = (polar - polar.median(dim=-1, keepdim=True).values).clamp_min(0)
+        torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
 
 
 def test_halves_share_no_pixel():

@@ -2,12 +2,16 @@
 
 import json
 import pickle
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+import zoneaxis
 from zoneaxis.errors import CheckpointError
 from zoneaxis.models.indexer import NetworkIndexer
 
@@ -46,6 +50,10 @@ def no_folder(folder):
 
 def newer_format(folder):
     edit(folder, lambda config: config["zoneaxis"].update(format=99))
+
+
+def older_format(folder):
+    edit(folder, lambda config: config["zoneaxis"].update(format=1))
 
 
 def odd_format(folder):
@@ -97,11 +105,11 @@ def other_labels(folder):
 
 
 def fewer_labels(folder):
-    save_file({"directions_deg": torch.zeros(4, 2).double()}, folder / "labels.safetensors")
+    save_file({"euler_deg": torch.zeros(4, 3).double()}, folder / "labels.safetensors")
 
 
 def flat_labels(folder):
-    save_file({"directions_deg": torch.zeros(5).double()}, folder / "labels.safetensors")
+    save_file({"euler_deg": torch.zeros(5).double()}, folder / "labels.safetensors")
 
 
 def wrong_crystal(folder):
@@ -141,7 +149,23 @@ def unknown_preprocessing(folder):
 
 
 def odd_threshold(folder):
-    edit(folder, lambda config: config["zoneaxis"].update(min_confidence=2))
+    edit(folder, lambda config: config["zoneaxis"]["calibration"].update(min_confidence=2))
+
+
+def odd_temperature(folder):
+    edit(folder, lambda config: config["zoneaxis"]["calibration"].update(temperature=0))
+
+
+def no_calibration(folder):
+    edit(folder, lambda config: config["zoneaxis"]["calibration"].pop("temperature"))
+
+
+def unknown_extra(folder):
+    edit(folder, lambda config: config["zoneaxis"].update(extras=["color"]))
+
+
+def extra_that_the_network_lacks(folder):
+    edit(folder, lambda config: config["zoneaxis"].update(extras=["thickness_nm"]))
 
 
 def no_training(folder):
@@ -155,7 +179,8 @@ BROKEN = {
     config_of_another: "is not the config of a zoneaxis model",
     config_is_a_list: "is not the config of a zoneaxis model",
     config_is_binary: "is not the config of a zoneaxis model",
-    newer_format: "has format 99, newer than 1: update zoneaxis",
+    newer_format: "has format 99, newer than 2: update zoneaxis",
+    older_format: "has the old format 1: train the model again",
     odd_format: "is not the config of a zoneaxis model",
     key_missing: "Missing key.*stem.bias",
     key_too_many: "Unexpected key.*surplus",
@@ -165,7 +190,7 @@ BROKEN = {
     empty: "model.safetensors is no safetensors file, or is damaged",
     labels_truncated: "labels.safetensors is no safetensors file, or is damaged",
     no_labels: "labels.safetensors is missing",
-    other_labels: "lacks 'directions_deg'",
+    other_labels: "lacks 'euler_deg'",
     fewer_labels: "outputs for 98 classes",
     flat_labels: "does not fit together",
     wrong_crystal: "space group 999 is not 1..230",
@@ -178,6 +203,10 @@ BROKEN = {
     other_preprocessing: "does not fit together",
     unknown_preprocessing: "colour",
     odd_threshold: "min_confidence = 2.0: expected 0 to 1",
+    odd_temperature: "temperature = 0.0: expected more than 0",
+    no_calibration: "lacks 'temperature'",
+    unknown_extra: "No further output 'color'",
+    extra_that_the_network_lacks: "and 1 further values",
     no_training: "lacks 'training'",
 }
 
@@ -191,6 +220,68 @@ def test_damaged_checkpoints(checkpoint, damage):
     assert str(checkpoint) in text
     assert "\n" not in text
     assert ".." not in text.replace("1..230", "")
+
+
+def test_what_the_config_tells(matched, tmp_path):
+    """Enough to use the network without zoneaxis."""
+    indexer = replace(matched, temperature=1.5, min_confidence=0.25, training={"images": 3})
+    config = json.loads((indexer.save_pretrained(tmp_path) / "config.json").read_text())
+    ours = config.pop("zoneaxis")
+    recipe = indexer.recipe
+    assert config["architecture"] == "test_zoneaxis_polar"
+    assert config["num_classes"] == indexer.labels.n_classes
+    assert config["pretrained_cfg"]["input_size"] == [1, 16, 144]
+    assert ours["crystal"] == indexer.crystal.to_dict()
+    assert ours["optics"] == {
+        "voltage_kv": 300.0,
+        "convergence_mrad": list(recipe.convergence_mrad),
+        "precession_deg": [0.0],
+        "k_max_inv_angstrom": recipe.k_max_inv_angstrom,
+    }
+    assert ours["labels"] == {"classes": indexer.labels.n_orientations, "bins": 24}
+    assert ours["preprocessing"]["n_angles"] == 144
+    assert ours["recipe"]["convergence_mrad"] == list(recipe.convergence_mrad)
+    assert ours["recipe_id"] == recipe.id
+    assert ours["calibration"] == {"temperature": 1.5, "min_confidence": 0.25}
+    assert ours["training"] == {"images": 3}
+    assert ours["versions"] == {
+        "zoneaxis": zoneaxis.__version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+
+
+# A config that came from somebody
+
+ATTACKS = {
+    "pickle": {"checkpoint_path": "{trap}"},
+    "weights of timm": {"pretrained": True},
+    "a file of weights": {"pretrained": True, "pretrained_cfg_overlay": {"file": "{trap}"}},
+    "a source of weights": {"pretrained_cfg": {"url": "http://127.0.0.1:9/trap.pth"}},
+    "a function": {"norm_layer": "os.system"},
+    "a cache": {"cache_dir": "{trap}"},
+    "a backbone of the Hub": {"backbone": "hf-hub:somebody/trap"},
+    "a backbone of a folder": {"backbone": "local-dir:{folder}"},
+    "a network of the Hub": "hf-hub:somebody/trap",
+    "a network of a folder": "local-dir:{folder}",
+    "a network of timm": "resnet18",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_a_config_cannot_run_or_download_anything(matched, tmp_path, monkeypatch, attack):
+    folder = matched.save_pretrained(tmp_path / "model")
+    trap = tmp_path / "trap.pth"
+    trap.write_bytes(pickle.dumps(Trap()))
+    text = json.dumps(attack).replace("{trap}", str(trap)).replace("{folder}", str(folder))
+    attack = json.loads(text)
+    if isinstance(attack, str):
+        edit(folder, lambda config: config.update(architecture=attack))
+    else:
+        edit(folder, lambda config: config["model_args"].update(attack))
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it asked the network"))
+    with pytest.raises(CheckpointError, match=r"together: .*(takes no|No network|is no network)"):
+        NetworkIndexer.from_pretrained(folder)
 
 
 class Trap:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -8,10 +10,12 @@ from zoneaxis.diffraction.orientations import matrices_from_euler, misorientatio
 from zoneaxis.errors import OutputError, SettingsError
 from zoneaxis.models import indexer as module
 from zoneaxis.models.indexer import NetworkIndexer, create_indexer
+from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.scans.indexing import Indexed
 
 PIXEL = 0.025
 DIRECTIONS = [3, 17, 40]
+NETWORKS = ["test_zoneaxis_polar", "test_zoneaxis_cnn"]
 
 
 def same(first: Indexed, second: Indexed) -> bool:
@@ -109,10 +113,92 @@ def test_threshold_of_confidence(matched, patterns):
             matched.with_min_confidence(wrong)
 
 
+class Divided(torch.nn.Module):
+    """A network whose answer is divided by 3."""
+
+    input_kind = "polar"  # may compute in half precision, as what it holds
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x) / 3
+
+
+def test_the_temperature_divides_logits(matched, patterns):
+    images = patterns(DIRECTIONS)
+    warm = replace(matched, temperature=3.0).index(images, PIXEL)
+    divided = replace(matched, network=Divided(matched.network)).index(images, PIXEL)
+    np.testing.assert_allclose(warm.score, divided.score, rtol=1e-3)
+    np.testing.assert_allclose(warm.properties["vacuum"], divided.properties["vacuum"], rtol=1e-3)
+    assert (warm.score[:, 0] < matched.index(images, PIXEL).score[:, 0]).all()
+    for wrong in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(SettingsError, match=r"temperature = .*: expected more than 0"):
+            replace(matched, temperature=wrong)
+
+
+def test_device(indexer):
+    assert indexer.device == torch.device("cpu")
+    assert indexer.to("meta") is indexer
+    assert {weight.device.type for weight in indexer.network.parameters()} == {"meta"}
+    assert indexer.device.type == "meta"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_further_outputs(name, labels, recipe, patterns, tmp_path):
+    """They are the last columns, in units: a bias alone gives the same value for every pattern."""
+    extras = ("camera_scale", "thickness_nm")
+    indexer = create_indexer(name, labels, recipe, extras=extras)
+    weights = indexer.network.state_dict()
+    for key in (key for key, tensor in weights.items() if len(tensor.shape) and "head" in key):
+        if len(weights[key]) in (labels.n_classes + 2, 4):  # all outputs, or the polar one's others
+            weights[key][-2:] = 0 if weights[key].ndim > 1 else torch.tensor([0.4, -0.5])
+    found = indexer.index(patterns(DIRECTIONS), PIXEL)
+    assert list(found.properties) == ["vacuum", "amorphous", *extras]
+    np.testing.assert_allclose(found.properties["camera_scale"], 3 * [1.02], rtol=1e-3)
+    np.testing.assert_allclose(found.properties["thickness_nm"], 3 * [35.0], rtol=1e-2)
+    loaded = NetworkIndexer.from_pretrained(indexer.save_pretrained(tmp_path))
+    assert loaded.extras == extras
+    assert same(found, loaded.index(patterns(DIRECTIONS), PIXEL))
+    answers = indexer.answers(torch.zeros(2, labels.n_classes + 2)).properties
+    np.testing.assert_allclose(answers["thickness_nm"], [50, 50])
+
+
+def test_a_polar_network_knows_no_center(labels, recipe):
+    with pytest.raises(SettingsError, match="leave the center out"):
+        create_indexer("test_zoneaxis_polar", labels, recipe, extras=["center_x_inv_angstrom"])
+
+
+@pytest.mark.parametrize("head", ["flat", "factored"])
+@pytest.mark.parametrize("name", ["test_zoneaxis_cnn", "test_resnet"])
+def test_heads(name, head, labels, recipe, tmp_path):
+    indexer = create_indexer(name, labels, recipe, head=head)
+    rows = {"flat": labels.n_classes, "factored": len(labels.euler_deg) + labels.bins + 2}[head]
+    assert len(indexer.network.get_classifier().weight) == rows
+    loaded = NetworkIndexer.from_pretrained(indexer.save_pretrained(tmp_path)).network
+    by_timm = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    inputs = torch.rand(2, *indexer.preprocess.input_size)
+    for network in (loaded, by_timm):
+        assert torch.equal(network(inputs), indexer.network.eval()(inputs))
+
+
+def test_classes_of_any_table(nickelate, recipe, patterns, tmp_path):
+    euler = np.random.default_rng(0).uniform(0, (360, 90, 120), (40, 3))
+    labels = OrientationLabels(nickelate, euler, bins=1)
+    indexer = create_indexer("test_zoneaxis_cnn", labels, recipe)
+    found = indexer.index(patterns([0, 1]), PIXEL)
+    loaded = NetworkIndexer.from_pretrained(indexer.save_pretrained(tmp_path))
+    np.testing.assert_array_equal(loaded.labels.euler_deg, euler)
+    assert loaded.labels.bins == 1
+    assert same(found, loaded.index(patterns([0, 1]), PIXEL))
+
+
 # Saved and loaded
 
 
 def test_a_checkpoint_gives_the_same_bits(indexer, patterns, tmp_path):
+    indexer = replace(indexer, temperature=1.5)
     before = indexer.index(patterns(DIRECTIONS), PIXEL)
     folder = indexer.with_min_confidence(0.25).save_pretrained(tmp_path / "deep" / "model")
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -122,7 +208,7 @@ def test_a_checkpoint_gives_the_same_bits(indexer, patterns, tmp_path):
         "model.safetensors",
     ]
     loaded = NetworkIndexer.from_pretrained(str(folder))
-    assert loaded.min_confidence == 0.25
+    assert (loaded.min_confidence, loaded.temperature) == (0.25, 1.5)
     assert same(before, loaded.with_min_confidence(0.0).index(patterns(DIRECTIONS), PIXEL))
     assert loaded.recipe == indexer.recipe
     assert loaded.preprocess == indexer.preprocess
@@ -143,11 +229,11 @@ def test_timm_loads_the_network(indexer, tmp_path):
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_networks_of_timm(name, labels, recipe, patterns, tmp_path):
     indexer = create_indexer(name, labels, recipe)
-    assert indexer.preprocess.input_size == (1, 160, 160)
+    assert indexer.preprocess.input_size == (1, 128, 128)
     found = indexer.index(patterns(DIRECTIONS), PIXEL)
     folder = indexer.save_pretrained(tmp_path)
     assert same(found, NetworkIndexer.from_pretrained(folder).index(patterns(DIRECTIONS), PIXEL))
-    inputs = torch.rand(2, 1, 160, 160)
+    inputs = torch.rand(2, 1, 128, 128)
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     assert torch.equal(network(inputs), indexer.network(inputs))
 
@@ -158,8 +244,8 @@ def test_an_unknown_network(labels, recipe):
 
 
 def test_bins_that_do_not_fit_the_network(nickelate, recipe):
-    labels = module.OrientationLabels.equispaced(nickelate, 20.0, 50)
-    with pytest.raises(SettingsError, match="50 bins do not divide the 144 angles"):
+    labels = OrientationLabels.equispaced(nickelate, 20.0, 50)
+    with pytest.raises(SettingsError, match="50 bins: expected a divisor of the 144 angles"):
         create_indexer("test_zoneaxis_polar", labels, recipe)
 
 

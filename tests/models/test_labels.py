@@ -1,10 +1,17 @@
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from orix.quaternion import Orientation
 from scipy.spatial.transform import Rotation
 
 from zoneaxis.dataset_builder import transforms
+from zoneaxis.dataset_builder.plan import plan_of
+from zoneaxis.dataset_builder.recipe import preset
+from zoneaxis.dataset_builder.sampling import equispaced_orientations
+from zoneaxis.dataset_builder.simulate import write_classes
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
+from zoneaxis.errors import SettingsError
 from zoneaxis.models import labels as module
 from zoneaxis.models.labels import OrientationLabels
 
@@ -52,6 +59,133 @@ def test_numbers_of_classes(labels):
     assert 400 < len(labels.directions_deg) < 650
 
 
+@pytest.fixture(scope="module", params=["directions", "own angles", "so3"])
+def table(request, labels, nickelate) -> OrientationLabels:
+    """Tables with bins, with base classes turned in their plane, and without bins."""
+    if request.param == "so3":
+        return OrientationLabels(nickelate, equispaced_orientations(nickelate, 12.0))
+    if request.param == "directions":
+        return labels
+    phi1 = np.random.default_rng(0).uniform(0, 360, len(labels.directions_deg))
+    return OrientationLabels(nickelate, np.insert(labels.directions_deg, 0, phi1, axis=1), 3)
+
+
+def brute_force(labels: OrientationLabels, matrices: torch.Tensor) -> np.ndarray:
+    classes = labels.class_matrices(torch.arange(labels.n_orientations)).double().numpy()
+    operators = labels.crystal.proper_operators
+    return np.stack([misorientation_deg(g, classes, operators) for g in matrices.double().numpy()])
+
+
+def test_nearest_class_is_that_of_brute_force(table, truth):
+    angles = brute_force(table, truth[:32])
+    found = table.nearest_class(truth[:32])
+    assert found.dtype == torch.int64
+    np.testing.assert_array_equal(found, angles.argmin(axis=1))
+
+
+def test_nearest_class_agrees_with_orix(table, truth, nickelate):
+    """One more route: orix reduces misorientations by quaternions of its own."""
+    group = nickelate.point_group.proper_subgroup
+    numbers = table.nearest_class(truth[:8])
+    found, others = (
+        Orientation(Rotation.from_matrix(g.double()).as_quat(scalar_first=True), symmetry=group)
+        for g in (table.class_matrices(numbers), truth[:8])
+    )
+    angles = brute_force(table, truth[:8]).min(axis=1)
+    np.testing.assert_allclose(others.angle_with(found, degrees=True), angles, atol=0.01)
+
+
+def test_classes_are_their_own_nearest(table):
+    numbers = torch.arange(0, table.n_orientations, 37)
+    found = table.nearest_class(table.class_matrices(numbers))
+    angle = misorientation_deg(
+        table.class_matrices(found).numpy(),
+        table.class_matrices(numbers).numpy(),
+        table.crystal.proper_operators,
+    )
+    assert angle.max() < 0.2
+    assert (found <= numbers).all()  # the first of equivalent ones
+
+
+def test_equal_classes_give_the_first(nickelate):
+    """At Phi = 0 the stepped classes of all phi2 are one direction: 144 classes an orientation."""
+    labels = OrientationLabels.of_recipe(
+        preset("stepped", nickelate, resolution=15.0, phi1_step_deg=15.0)
+    )
+    turns = matrices_from_euler(np.array([[105.0, 0, 0], [60, 0, 45], [105, 0, 120]]))
+    found = labels.nearest_class(torch.from_numpy(turns).float())
+    np.testing.assert_array_equal(
+        found, [np.flatnonzero(a < 0.1)[0] for a in brute_force(labels, torch.from_numpy(turns))]
+    )
+
+
+def test_no_sigma_is_the_nearest_class_alone(table, truth):
+    classes, weights = table.soft_targets(truth, 0.0)
+    assert torch.equal(classes[:, 0], table.nearest_class(truth))
+    assert torch.equal(weights, torch.ones(256, 1))
+
+
+def test_soft_targets_of_any_table(table, truth):
+    sigma = 6.0
+    classes, weights = table.soft_targets(truth[:16], sigma, nearest=60)
+    expected = np.exp(-0.5 * (brute_force(table, truth[:16]) / sigma) ** 2)
+    made = torch.zeros(expected.shape).scatter_add_(1, classes, weights).numpy()
+    # In a finer table, the tail is longer than what is kept.
+    kept = np.zeros_like(expected)
+    np.put_along_axis(kept, classes.numpy(), 1, axis=1)
+    assert (expected * kept).sum() > 0.3 * expected.sum()
+    expected *= kept
+    np.testing.assert_allclose(made, expected / expected.sum(axis=1, keepdims=True), atol=2e-3)
+
+
+def test_batches_are_compared_in_parts(labels, truth, monkeypatch):
+    whole = labels.soft_targets(truth, SIGMA_DEG)
+    nearest = labels.nearest_class(truth)
+    monkeypatch.setattr(module, "COMPARED_TOGETHER", 7 * 6 * len(labels.euler_deg))
+    for one, other in zip(labels.soft_targets(truth, SIGMA_DEG), whole, strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(labels.nearest_class(truth), nearest)
+
+
+@pytest.mark.parametrize(
+    ("bins", "changes"),
+    [
+        (72, {"scheme": "equispaced", "resolution": 10.0}),
+        (18, {"scheme": "stepped", "resolution": 20.0, "phi1_step_deg": 20.0}),
+        (72, {"scheme": "random", "resolution": 20, "random_phi1": True}),
+        (1, {"scheme": "random", "resolution": 20, "phi1_step_deg": 7.0}),  # divides no turn
+        (1, {"scheme": "so3", "resolution": 20.0}),
+    ],
+)
+def test_classes_are_those_of_the_data_set(nickelate, tmp_path, bins, changes):
+    recipe = preset("test", nickelate, **changes)
+    write_classes(tmp_path / "classes.parquet", recipe, plan_of(recipe.to_json()))
+    table = pq.read_table(tmp_path / "classes.parquet").to_pandas()
+    labels = OrientationLabels.of_recipe(recipe)
+    assert labels.n_orientations == len(table)
+    assert labels.bins == bins
+    made = labels.class_matrices(torch.tensor(table["class_id"]))
+    written = matrices_from_euler(table[["phi1_deg", "Phi_deg", "phi2_deg"]].to_numpy())
+    np.testing.assert_allclose(made, written, atol=1e-6)
+
+
+def test_numbers_of_the_papers_classes(nickelate):
+    labels = OrientationLabels.of_recipe(preset("equispaced", nickelate))
+    assert (labels.n_orientations, labels.bins) == (155_664, 72)
+    assert labels.euler_deg.dtype == np.float64
+
+
+def test_a_scan_has_no_classes():
+    with pytest.raises(SettingsError, match="label step"):
+        OrientationLabels.of_recipe(None)
+
+
+@pytest.mark.parametrize(("shape", "bins"), [((4, 2), 72), ((3,), 1), ((0, 3), 1), ((4, 3), 0)])
+def test_bad_tables(nickelate, shape, bins):
+    with pytest.raises(SettingsError, match="expected"):
+        OrientationLabels(nickelate, np.zeros(shape), bins)
+
+
 def test_class_matrices_are_bunge_angles(labels):
     classes = torch.tensor([[0, 5], [72 * 7, 72 * 7 + 18]])
     direction = labels.directions_deg
@@ -82,7 +216,7 @@ def test_soft_targets_are_the_gaussian_over_all_classes(labels, truth, angles):
 
 
 def test_soft_targets_know_the_symmetry(labels, truth):
-    operator = labels.operators[3]
+    operator = torch.from_numpy(labels.crystal.proper_operators[3]).float()
     plain = logits_of(labels, labels.soft_targets(truth, SIGMA_DEG)).exp()
     equal = logits_of(labels, labels.soft_targets(operator @ truth, SIGMA_DEG)).exp()
     # Of neighbors equally far away, not the same ones may be kept.
@@ -144,7 +278,7 @@ def test_two_grains_come_out_in_order(labels, nickelate):
 
 def test_equivalent_classes_are_one_result(labels, nickelate):
     """Two classes on opposite rims of the sector, equal by symmetry, share one cluster."""
-    g = labels.matrices.double().numpy()
+    g = matrices_from_euler(labels.euler_deg)
     best = None
     for d in range(0, len(g), 5):
         for operator in nickelate.proper_operators[1:]:
@@ -198,6 +332,13 @@ def test_probabilities_are_those_of_a_softmax(labels):
     expected = logits.softmax(dim=1)[:, labels.n_orientations :]
     torch.testing.assert_close(other, expected)
     torch.testing.assert_close(mass[:, 0], 1 - expected.sum(dim=1))
+
+
+def test_temperature_divides_the_logits(labels):
+    logits = 4 * torch.randn(3, labels.n_classes, generator=torch.Generator().manual_seed(5))
+    made = labels.n_best(logits, temperature=2.5)
+    for one, other in zip(made, labels.n_best(logits / 2.5), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_vacuum_and_amorphous(labels):

@@ -2,12 +2,13 @@ import pytest
 import timm
 import torch
 
-from zoneaxis.models.polar import MATCHED_SCALE
+from zoneaxis.models import polar
+from zoneaxis.models.polar import MATCHED_SCALE, SpectralConv
 
 BINS, DIRECTIONS = 24, 5
 CLASSES = DIRECTIONS * BINS + 2
-WEIGHTS = {"zoneaxis_polar_small": 2_650_457, "test_zoneaxis_polar": 34_505}
-GOLDEN = [1123466.6, 1143963.5, 969119.94, 797511.0, 1183331.9]
+WEIGHTS = {"zoneaxis_polar_small": 2_650_181, "test_zoneaxis_polar": 34_469}
+GOLDEN = [936521.75, 953814.375, 770036.5, 1159702.875, 808870.8125]
 
 
 @pytest.fixture
@@ -62,6 +63,71 @@ def test_equivariant_after_training(network, inputs):
     test_equivariant(network.eval(), inputs, 5)
 
 
+@pytest.mark.parametrize("bins", [24, 9])
+def test_spectral_convolution_is_that_of_the_fft(bins):
+    """Complex numbers and a fast Fourier transform give what real matrices do."""
+    generator = torch.Generator().manual_seed(0)
+    layer = SpectralConv(3, 5, bins)
+    x = torch.randn(2, 3, bins, generator=generator)
+    weight = torch.complex(*layer.weight.detach().unbind(dim=1))
+    spectra = torch.einsum("bcf,fco->bof", torch.fft.rfft(x), weight)
+    torch.testing.assert_close(layer(x), torch.fft.irfft(spectra, bins), atol=1e-5, rtol=1e-4)
+
+
+def test_normalized_is_band_limited_by_the_fft(network, inputs):
+    weighted = network.radial_weight * inputs[:, 0]
+    spectra = torch.fft.rfft(weighted - weighted.mean(dim=-1, keepdim=True))[..., : BINS // 2 + 1]
+    rings = torch.fft.irfft(spectra, BINS)
+    expected = rings / rings.flatten(1).norm(dim=1)[:, None, None]
+    torch.testing.assert_close(network.normalized(inputs), expected, atol=1e-6, rtol=1e-4)
+
+
+def test_half_precision(network, inputs):
+    """Logits stay single: bfloat16 would round those of the likeliest classes to an eighth."""
+    exact = network(inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        casted = network(inputs)
+    for made in (casted, network.bfloat16()(inputs)):
+        assert made.dtype == torch.float32
+        assert not torch.equal(made.bfloat16().float(), made)
+        error = made - exact
+        assert 0 < error.abs().max() < 0.02 * exact.abs().max()
+
+
+def test_parts_are_the_whole(network, inputs, monkeypatch):
+    """Without gradients the last layer works on some directions at a time."""
+    monkeypatch.setattr(polar, "DIRECTIONS_TOGETHER", 2)
+    whole = network(inputs)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(inputs), whole)
+
+
+def test_exports_without_complex_numbers(network, inputs):
+    batch = torch.export.Dim("batch")
+    made = torch.export.export(network, (inputs,), dynamic_shapes=({0: batch},))
+    called = {str(node.target) for node in made.graph.nodes if node.op == "call_function"}
+    assert not [name for name in called if "fft" in name or "complex" in name]
+    torch.testing.assert_close(made.module()(inputs[:2]), network(inputs[:2]))
+
+
+def test_compiles_as_one_graph(network, inputs):
+    compiled = torch.compile(network, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(inputs), network(inputs))
+
+
+def test_extras_do_not_turn(shake, inputs):
+    made = timm.create_model("test_zoneaxis_polar", num_classes=CLASSES + 3, bins=BINS, extras=3)
+    network = shake(made)
+    plain, turned = network(inputs), network(inputs.roll(5 * network.stride, dims=-1))
+    assert plain.shape == (3, CLASSES + 3)
+    torch.testing.assert_close(turned[:, -5:], plain[:, -5:], atol=1e-4, rtol=1e-4)
+    assert (plain[:, -3:].std(dim=0) > 0).all()
+    network.reset_classifier(2 * BINS + 2 + 3)
+    assert network(inputs).shape == (3, 2 * BINS + 5)
+    with pytest.raises(ValueError, match=r"expected directions \* 24 \+ 5"):
+        network.reset_classifier(2 * BINS + 2)
+
+
 def test_forward_is_head_of_features(network, inputs):
     before = inputs.clone()
     features = network.forward_features(inputs)
@@ -93,9 +159,10 @@ def test_classes_are_bins_of_directions(network, classes):
         network.reset_classifier(classes)
 
 
-def test_bins_divide_the_angles():
-    with pytest.raises(ValueError, match="50 bins do not divide the 144 angles"):
-        timm.create_model("test_zoneaxis_polar", num_classes=52, bins=50)
+@pytest.mark.parametrize("bins", [1, 50])
+def test_bins_divide_the_angles(bins):
+    with pytest.raises(ValueError, match="expected a divisor of the 144 angles"):
+        timm.create_model("test_zoneaxis_polar", num_classes=2 * bins + 2, bins=bins)
 
 
 def test_templates_make_a_matched_filter(inputs):

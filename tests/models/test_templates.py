@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from zoneaxis.diffraction import polar as module
+from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.preprocessing import PolarInput
 from zoneaxis.models.templates import kinematic_templates
 
@@ -37,6 +38,18 @@ def test_templates_look_like_the_input(matched, labels, recipe, patterns):
     for template, pattern in zip(made, inputs, strict=True):
         both = torch.stack([template.flatten(), pattern.flatten()])
         assert torch.corrcoef(both)[0, 1] > 0.5
+
+
+def test_base_classes_have_in_plane_angles(matched, labels, recipe, patterns):
+    """A class that is turned by itself has the template of its turned pattern."""
+    optics, preprocess = recipe.optics(recipe.mean_convergence_mrad, 0.0), matched.preprocess
+    turned = np.insert(labels.directions_deg, 0, 35.0, axis=1)
+    made = kinematic_templates(OrientationLabels(labels.crystal, turned, 24), preprocess, optics)
+    plain = kinematic_templates(labels, preprocess, optics)
+    torch.testing.assert_close(made, plain.roll(14, dims=-1), atol=1e-4, rtol=0)
+    inputs = preprocess(torch.from_numpy(patterns(DIRECTIONS, 35.0)), 0.025)
+    for template, pattern in zip(made[DIRECTIONS], inputs, strict=True):
+        assert torch.corrcoef(torch.stack([template.flatten(), pattern.flatten()]))[0, 1] > 0.5
 
 
 def test_a_clean_pattern_has_its_class(matched, patterns):

@@ -150,10 +150,15 @@ class ModelFacts:
         training: (setting, value with unit), in the order in which the card lists them.
         metrics: everything that was measured; none makes a card that says so.
         version: of zoneaxis.
+        head: how its outputs come about; "" where there is nothing to say.
+        properties: values that it reports of each pattern beside the orientations.
         location: what `from_pretrained` is to be given: a folder or a repository on the Hub.
         dataset_repository: the training set on the Hub, if it is there.
+        fine_tuned_from: the model whose weights it began with, if any.
+        temperature: that its outputs are divided by before they become probabilities.
         confidence_threshold: below it a pattern is marked not indexed, if there is one.
         limits: sentences that come after the limits which every such model has.
+        figures: pictures in the folder.
         license: an identifier of the Hub.
     """
 
@@ -168,8 +173,13 @@ class ModelFacts:
     training: tuple[tuple[str, str], ...]
     metrics: tuple[MetricFacts, ...]
     version: str
+    head: str = ""
+    properties: tuple[ColumnFacts, ...] = ()
     location: str = "FOLDER"
     dataset_repository: str | None = None
+    fine_tuned_from: str | None = None
+    temperature: float = 1.0
     confidence_threshold: float | None = None
     limits: tuple[str, ...] = ()
+    figures: tuple[FigureFacts, ...] = ()
     license: str = "gpl-3.0"

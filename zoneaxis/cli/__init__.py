@@ -15,6 +15,7 @@ COMMANDS = {
     datasets.build: "zoneaxis build --crystal LiNiO2 --preset demo --out dataset",
     datasets.verify: "zoneaxis verify dataset",
     publishing.publish: "zoneaxis publish dataset user/name",
+    publishing.export: "zoneaxis export model --out model.onnx",
     models.train: "zoneaxis train --data dataset --out model",
     maps.index: "zoneaxis index scan.blo --model model --out map.ang",
     maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoneaxis.cli.options import (
+    MODEL,
     Convergence,
     CrystalName,
     LargestK,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def index(
     scan: ScanPath,
-    model: Annotated[Path, typer.Option(help="Folder that `zoneaxis train` made.")],
+    model: Annotated[str, typer.Option(help=MODEL)],
     out: MapOut,
     inv_angstrom_per_pixel: PixelSize = None,
     step_nm: StepSize = None,

@@ -35,14 +35,20 @@ class Batch:
         matrices: orientation G of each pattern, shape (b, 3, 3); meaningless off the crystal.
         kind: CRYSTAL, VACUUM or AMORPHOUS, shape (b,).
         grain_share: share of the labeled grain, the stronger of two, or 1; shape (b,).
-        inv_angstrom_per_pixel: size of a pixel, as one who knows the camera would state it; the
-            camera length of each pattern is off by its drawn scale.
+        camera_scale: true size of a pixel relative to the stated one, shape (b,).
+        center_inv_angstrom: (x, y) of the direct beam from pixel [n // 2, n // 2] in units of the
+            stated pixels, shape (b, 2).
+        amorphous_share: of the beam, in rings; shape (b,).
+        inv_angstrom_per_pixel: size of a pixel, as one who knows the camera would state it.
     """
 
     patterns: torch.Tensor
     matrices: torch.Tensor
     kind: torch.Tensor
     grain_share: torch.Tensor
+    camera_scale: torch.Tensor
+    center_inv_angstrom: torch.Tensor
+    amorphous_share: torch.Tensor
     inv_angstrom_per_pixel: float
 
 
@@ -95,12 +101,16 @@ class Augmentation(Ranges):
                 grains[empty] = direct_beam(grains[empty], radius_px)
             specimen = self._specimen(self._unframed(grains), kind[rows], pixel, part)
             images[rows] = self._camera(specimen, n, size, pixel, part, noise)
-        matrices = self._matrices(euler_deg, crystal, flip, draw)
-        return Batch(
-            images,
-            *(label.to(device) for label in (matrices, kind, share)),
-            pixel * n / size,
+        scale = draw.uniform("scale", *self.scale)
+        labels = (
+            self._matrices(euler_deg, crystal, flip, draw),
+            kind,
+            share,
+            scale,
+            self._shift_px(n, size, scale * n / size, draw) * (pixel * n / size),
+            self._ringed(kind, draw) * draw.uniform("rings_fraction", *self.rings_fraction),
         )
+        return Batch(images, *(label.to(device) for label in labels), pixel * n / size)
 
     def _kinds(self, draw: Draw) -> torch.Tensor:
         empty = draw.chance("kind", self.vacuum_probability + self.amorphous_probability)
@@ -117,8 +127,14 @@ class Augmentation(Ranges):
         mixed &= (kind == CRYSTAL) & (draw.other >= 0)
         return 1 - mixed * draw.uniform("second_grain_share", *self.second_grain_share)
 
+    def _ringed(self, kind: torch.Tensor, draw: Draw) -> torch.Tensor:
+        """Tell which patterns show rings: all amorphous and some crystalline ones."""
+        rings = draw.chance("rings", self.rings_probability) & (kind == CRYSTAL)
+        return rings | (kind == AMORPHOUS)
+
     def _turns_deg(self, draw: Draw) -> torch.Tensor:
-        return draw.uniform("turn", 0.0, 360.0 * self.rotate)
+        turn = draw.uniform("turn", 0.0, 360.0 * self.rotate)
+        return turn if not self.rotate_step_deg else turn - turn % self.rotate_step_deg
 
     def _matrices(
         self, euler_deg: np.ndarray, crystal: Crystal, flip: torch.Tensor, draw: Draw
@@ -177,12 +193,11 @@ class Augmentation(Ranges):
     def _specimen(
         self, patterns: torch.Tensor, kind: torch.Tensor, pixel: float, draw: Draw
     ) -> torch.Tensor:
-        """Add the diffuse bell, and rings on all amorphous and some crystalline patterns."""
+        """Add the diffuse bell, and rings where there are any."""
         bell = draw.uniform("bell_fraction", *self.bell_fraction)
         sigma = draw.uniform("bell_sigma", *self.bell_sigma_inv_angstrom) / pixel
         patterns = camera.diffuse_bell(patterns, bell * (1 - 0.9 * (kind == VACUUM)), sigma)
-        rings = draw.chance("rings", self.rings_probability) & (kind == CRYSTAL)
-        if (rings := rings | (kind == AMORPHOUS)).any():
+        if (rings := self._ringed(kind, draw)).any():
             inner = draw.uniform("rings_radius", *self.rings_inv_angstrom)[rings] / pixel
             # Most glasses show a second, weaker halo near 1.75 times the first.
             radii = torch.stack([inner, 1.75 * inner], dim=1).to(patterns.device)

@@ -31,6 +31,7 @@ class Ranges:
         shift_px: largest shift of the direct beam along each axis.
         random_crop: let the field of view lie anywhere within the simulated frame instead.
         rotate: turn each pattern by a random in-plane angle.
+        rotate_step_deg: a multiple of this angle, to hit the paper's classes; 0 for any angle.
         mirror: show half of the patterns as their mirror images, where the crystal allows it.
         ellipse: ratio of the longer to the shorter axis of what should be circles; any direction.
         counts: incident electrons a pattern, drawn log-uniformly; None for no counting noise.
@@ -60,6 +61,7 @@ class Ranges:
     shift_px: float = 2.0
     random_crop: bool = False
     rotate: bool = True
+    rotate_step_deg: float = 0.0
     mirror: bool = True
     ellipse: tuple[float, float] = (1.0, 1.0)
     counts: tuple[float, float] | None = (1e4, 1e6)
@@ -139,8 +141,11 @@ class Ranges:
                 raise SettingsError(f"Augmentation: {name} = {value}: expected whole numbers.")
             if name.endswith("probability") and not 0 <= value <= 1:
                 raise SettingsError(f"Augmentation: {name} = {value}: expected 0 to 1.")
-        if not 0 <= self.shift_px < math.inf:
-            raise SettingsError(f"Augmentation: shift_px = {self.shift_px}: expected 0 or more.")
+        for name in ("shift_px", "rotate_step_deg"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SettingsError(
+                    f"Augmentation: {name} = {getattr(self, name)}: expected 0 or more."
+                )
         if self.vacuum_probability + self.amorphous_probability > 1:
             raise SettingsError("Augmentation: vacuum and amorphous together exceed all patterns.")
         if self.log_image and (self.sensitivity is None or self.sensitivity[0] <= 1):

@@ -37,12 +37,12 @@ def sampling_figure(
     rows = np.bincount(number.ravel())
     share = np.bincount(number.ravel(), held_out) / rows
     kind = np.select([share == 0, share == 1], ["train", "validation"], "both")
-    beams = _in_sector(beam_directions(euler), group)
+    beams = in_sector(beam_directions(euler), group)
     hemispheres = [1, -1] if _even(group)[:, 2].min() < -0.01 else [1]
     figure = Figure(figsize=(4 + 4 * len(hemispheres), 4), layout="constrained")
     *maps, density = figure.subplots(1, 1 + len(hemispheres))
     for ax, sign in zip(maps, hemispheres, strict=True):
-        _draw_sector(ax, crystal, group, sign)
+        draw_sector(ax, crystal, group, sign)
         _draw_directions(ax, beams, kind, sign)
     legend = maps[0].legend(loc="upper left", bbox_to_anchor=(0, 0), frameon=False, ncols=3)
     for handle in legend.legend_handles:
@@ -75,7 +75,7 @@ def zone_axis(crystal: Crystal, direction: np.ndarray) -> str | None:
     return None
 
 
-def _in_sector(beams: np.ndarray, group: Symmetry) -> np.ndarray:
+def in_sector(beams: np.ndarray, group: Symmetry) -> np.ndarray:
     """Return the equivalents of unit vectors (n, 3) that lie in the group's sector."""
     return Vector3d(beams).in_fundamental_sector(group).data
 
@@ -85,28 +85,28 @@ def _even(group: Symmetry) -> np.ndarray:
     i = np.arange(EVEN_POINTS) + 0.5
     z, azimuth = 1 - 2 * i / EVEN_POINTS, i * np.pi * (3 - 5**0.5)
     radius = np.sqrt(1 - z**2)
-    return _in_sector(np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), z], 1), group)
+    return in_sector(np.stack([radius * np.cos(azimuth), radius * np.sin(azimuth), z], 1), group)
 
 
-def _project(beams: np.ndarray, sign: int) -> np.ndarray:
+def project(beams: np.ndarray, sign: int) -> np.ndarray:
     """Return the stereographic projection, (n, 2), NaN beyond the hemisphere of that sign."""
     height = sign * beams[:, 2:]
     return np.where(height > -1e-6, beams[:, :2] / (1 + height.clip(-1e-6)), np.nan)
 
 
-def _draw_sector(ax: "Axes", crystal: Crystal, group: Symmetry, sign: int) -> None:
+def draw_sector(ax: "Axes", crystal: Crystal, group: Symmetry, sign: int) -> None:
     """Draw the outline of a group's sector and name its corners."""
     sector = group.fundamental_sector
     angle = np.linspace(0, 2 * np.pi, 361)
     equator = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
     edges = sector.edges.unit.data if sector.edges.size else equator
-    outline = _project(np.concatenate([edges, edges[:1]]), sign)
+    outline = project(np.concatenate([edges, edges[:1]]), sign)
     ax.plot(*outline.T, color="black", linewidth=0.8)
     crossed = np.where((Vector3d(equator) <= sector)[:, None], equator, np.nan)
-    ax.plot(*_project(crossed, sign).T, color="black", linewidth=0.8)
+    ax.plot(*project(crossed, sign).T, color="black", linewidth=0.8)
     corners = sector.vertices.unit.data
     middle = np.nanmean(outline, axis=0)
-    for corner, (x, y) in zip(corners, _project(corners, sign), strict=True):
+    for corner, (x, y) in zip(corners, project(corners, sign), strict=True):
         if np.isfinite(x) and (name := zone_axis(crystal, corner)):
             away = np.sign(np.round([x, y] - middle, 2)).astype(int)
             ax.annotate(
@@ -129,7 +129,7 @@ def _draw_directions(ax: "Axes", beams: np.ndarray, kind: np.ndarray, sign: int)
     for name, color in COLORS.items():
         if (these := kind[shown] == name).any():
             ax.scatter(
-                *_project(beams[shown][these], sign).T,
+                *project(beams[shown][these], sign).T,
                 s=size * (1 if name == "train" else 2),
                 color=color,
                 linewidth=0,

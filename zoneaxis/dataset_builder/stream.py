@@ -172,6 +172,14 @@ class PatternStream(Dataset):
             ) from error
 
 
+def has_split(folder: str | Path, split: str, config: str = "patterns") -> bool:
+    """Tell whether a data set holds any file of a split; arguments as for `PatternStream`."""
+    from fsspec.core import url_to_fs
+
+    files, root = url_to_fs(str(folder))
+    return bool(files.glob(f"{root}/{config}/{split}-*.parquet"))
+
+
 def shuffled_rows(sizes: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
     """Return the rows of an epoch in random order, such that neighbors share few row groups.
 

@@ -81,8 +81,9 @@ class Transform:
         Returns:
             Tensors, on the images' device: "pattern" float32 (b, n, n), "euler_deg" (b, 3), Bunge,
             turned with the pattern, "matrix" (b, 3, 3), "kind" int64 (b,), "grain_share" (b,), 1
-            where one grain is alone, "thickness_nm" (b,), NaN where unknown, "direction_id" int64
-            (b,), "inv_angstrom_per_pixel" (b,).
+            where one grain is alone, "camera_scale" (b,), "center_inv_angstrom" (b, 2),
+            "amorphous_share" (b,), as in `Batch`, "thickness_nm" (b,), NaN where unknown,
+            "direction_id" int64 (b,), "inv_angstrom_per_pixel" (b,).
 
         Raises:
             DatasetError: a column is missing, or images are of different sizes.
@@ -113,6 +114,9 @@ class Transform:
             "matrix": batch.matrices,
             "kind": batch.kind,
             "grain_share": batch.grain_share,
+            "camera_scale": batch.camera_scale,
+            "center_inv_angstrom": batch.center_inv_angstrom,
+            "amorphous_share": batch.amorphous_share,
             "thickness_nm": torch.from_numpy(thickness).to(device),
             "direction_id": torch.from_numpy(direction).to(device),
             "inv_angstrom_per_pixel": torch.full(

@@ -1,14 +1,17 @@
 """The README.md of a checkpoint folder: what the network is, how it was trained, how good it is."""
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoneaxis import __version__
-from zoneaxis.cards import MetricFacts, ModelFacts, render_model_card
+from zoneaxis.cards import ColumnFacts, FigureFacts, MetricFacts, ModelFacts, render_model_card
+from zoneaxis.cards.merge import merge_cards
 from zoneaxis.dataset_builder.card import crystal_facts
 from zoneaxis.dataset_builder.recipe import PatternRecipe, ScanRecipe
+from zoneaxis.errors import HubError
 from zoneaxis.files import atomic_path
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.preprocessing import CartesianInput, PolarInput
@@ -18,10 +21,14 @@ METRICS = {
     "validation_median_deg": ("median misorientation", "degrees", 1, False),
     "validation_within_2_deg": ("share within 2 degrees", "%", 100, True),
     "validation_within_5_deg": ("share within 5 degrees", "%", 100, True),
+    "validation_class_accuracy": ("class accuracy", "%", 100, True),
+    "validation_expected_calibration_error": ("expected calibration error", "%", 100, False),
     "validation_crystal_indexed": ("crystalline patterns indexed", "%", 100, True),
     "validation_empty_rejected": ("vacuum and amorphous patterns rejected", "%", 100, True),
 }
 UNITS = {"_deg": "degrees", "_px": "pixels", "_inv_angstrom": "1/Å", "_mrad": "mrad", "_nm": "nm"}
+ELSEWHERE = ("model", "head", "extras", "fine_tuned_from")  # in the card's first table
+MOST_PARTS = 8  # of a setting that is a list
 VALIDATION = "simulated patterns, augmented, of directions held out of training"
 SCAN_VALIDATION = "measured patterns, augmented, of grains held out of training"
 RECIPE_ROWS = (
@@ -33,18 +40,49 @@ RECIPE_ROWS = (
 )
 
 
+HEADS = {
+    "flat": "flat: each class has weights of its own",
+    "factored": "factored: a class is the sum of its direction's and its in-plane angle's output",
+    "polar": "polar: an in-plane rotation of the pattern shifts the outputs of a direction",
+}
+PROPERTIES = {
+    "vacuum": "probability that nothing is there",
+    "amorphous": "probability that what is there is not crystalline",
+    "thickness_nm": "thickness of the crystal",
+    "camera_scale": "true size of a pixel relative to the stated one",
+    "center_x_inv_angstrom": "how far right of the middle of the pattern the direct beam is",
+    "center_y_inv_angstrom": "how far below the middle of the pattern the direct beam is",
+    "amorphous_share": "share of amorphous material in what is scattered",
+}
+
+
 def write_card(folder: Path, facts: ModelFacts) -> None:
-    """Write README.md where there is none; one that is there may be a user's and is kept."""
-    path, text = folder / "README.md", render_model_card(facts)
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8", errors="replace") != text:
+    """Write README.md; one that is there is renewed, and what somebody edited in it stays.
+
+    Metadata follow the new model, `model-index` above all, and so does each section (from one
+    line `## Heading` to the next) that is still as it was written here. Sections that somebody
+    changed or added stay word for word, removed ones stay away, and so do added metadata; see
+    `merge_cards`. A file without our mark keeps its whole text and gets metadata. One that cannot
+    be read, or whose header is no YAML, is left alone with a warning: a trained model is not lost
+    over its card.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path = folder / "README.md"
+    try:
+        old = path.read_text(encoding="utf-8") if path.exists() else None
+        text = merge_cards(render_model_card(facts), old, place=str(folder))
+    except (HubError, OSError, UnicodeDecodeError) as error:
         warnings.warn(
-            f"{path} was there before and is kept: it may describe another model. Remove it and "
-            "save again for a new one.",
+            f"{path} is kept as it is and may describe another model: {error} Mend or remove it "
+            "and save again for a new one.",
             stacklevel=3,
         )
+        return
+    if text != old:
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def model_facts(
@@ -53,31 +91,73 @@ def model_facts(
     labels: OrientationLabels,
     preprocess: PolarInput | CartesianInput,
     recipe: PatternRecipe,
-    training: dict[str, Any],
+    training: Mapping[str, Any],
     min_confidence: float,
+    *,
+    model_args: Mapping[str, Any] | None = None,
+    extras: Sequence[str] = (),
+    temperature: float = 1.0,
+    figures: tuple[FigureFacts, ...] = (),
 ) -> ModelFacts:
-    """Return what the card of a model says; arguments are the parts of a NetworkIndexer."""
+    """Return what the card of a model says.
+
+    Args:
+        architecture: of a NetworkIndexer, as are all others but two.
+        parameters: number of the network's weights.
+        labels: of the indexer.
+        preprocess: of the indexer.
+        recipe: of the indexer.
+        training: of the indexer.
+        min_confidence: of the indexer.
+        model_args: of the indexer.
+        extras: of the indexer.
+        temperature: of the indexer.
+        figures: what `write_figures` returned.
+    """
     crystal = crystal_facts(labels.crystal)
     measured = isinstance(recipe, ScanRecipe)
-    data = "measured" if measured else "simulated"
+    arguments = model_args or {}
     metrics = tuple(_metrics(training, SCAN_VALIDATION if measured else VALIDATION))
     return ModelFacts(
-        name=f"Orientations of {crystal.name} by {architecture}",
+        name=f"Orientations of {crystal.name} by {arguments.get('backbone', architecture)}",
         architecture=architecture,
         parameters=parameters,
         crystal=crystal,
         inputs=_inputs(preprocess),
-        outputs=f"probabilities of {len(labels.directions_deg):,} beam directions at {labels.bins} "
-        "in-plane angles each, of vacuum and of amorphous material; neighbors are merged into a "
-        "few orientations, and vacuum and amorphous material are marked not indexed",
-        dataset=f"{data} diffraction patterns of {crystal.name}",
+        outputs=_outputs(labels),
+        dataset=f"{'measured' if measured else 'simulated'} diffraction patterns of {crystal.name}",
         dataset_id=recipe.id,
         training=tuple(_training_rows(recipe, training)),
         metrics=metrics,
         version=__version__,
+        head=_head(arguments, preprocess),
+        properties=tuple(
+            ColumnFacts(name, "float32", _unit(name), PROPERTIES[name])
+            for name in ("vacuum", "amorphous", *extras)
+        ),
+        fine_tuned_from=training.get("fine_tuned_from"),
+        temperature=temperature,
         confidence_threshold=min_confidence or None,
-        limits=tuple(_limits(preprocess, training, bool(metrics))),
+        limits=tuple(_limits(preprocess, training, bool(metrics), measured)),
+        figures=figures,
     )
+
+
+def _outputs(labels: OrientationLabels) -> str:
+    classes = f"{labels.n_orientations:,} orientations"
+    if labels.bins > 1:
+        directions = labels.n_orientations // labels.bins
+        classes = f"{directions:,} beam directions at {labels.bins} in-plane angles each"
+    return (
+        f"probabilities of {classes}, of vacuum and of amorphous material; neighbors are merged "
+        "into a few orientations, and vacuum and amorphous material are marked not indexed"
+    )
+
+
+def _head(arguments: Mapping[str, Any], preprocess: PolarInput | CartesianInput) -> str:
+    kind = arguments.get("head", "polar" if isinstance(preprocess, PolarInput) else None)
+    backbone = f"on `{arguments['backbone']}` of timm, " if "backbone" in arguments else ""
+    return backbone + HEADS.get(kind, "")
 
 
 def _inputs(preprocess: PolarInput | CartesianInput) -> str:
@@ -94,13 +174,13 @@ def _inputs(preprocess: PolarInput | CartesianInput) -> str:
     )
 
 
-def _metrics(training: dict[str, Any], dataset: str) -> Iterator[MetricFacts]:
+def _metrics(training: Mapping[str, Any], dataset: str) -> Iterator[MetricFacts]:
     for key, (name, unit, factor, higher) in METRICS.items():
-        if key in training:
+        if (measured := training.get(key)) is not None and math.isfinite(measured):
             yield MetricFacts(
                 key=key.removeprefix("validation_"),
                 name=name,
-                value=factor * training[key],
+                value=factor * measured,
                 unit=unit,
                 higher_is_better=higher,
                 dataset=dataset,
@@ -109,7 +189,7 @@ def _metrics(training: dict[str, Any], dataset: str) -> Iterator[MetricFacts]:
             )
 
 
-def _training_rows(recipe: PatternRecipe, training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _training_rows(recipe: PatternRecipe, training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield every setting of data set, training and augmentation with its unit."""
     precession = recipe.precession_deg if recipe.precessed_share else 0.0
     yield "voltage", f"{recipe.voltage_kv:g} kV"
@@ -121,31 +201,51 @@ def _training_rows(recipe: PatternRecipe, training: dict[str, Any]) -> Iterator[
             for drawn, limits in value.items():
                 what, text = _row(drawn, limits)
                 yield f"augmentation: {what}", text
-        elif name not in ("model",) and not name.startswith("validation_"):
+        elif name not in ELSEWHERE and not name.startswith("validation_") and _is_setting(value):
             yield _row(name, value)
 
 
+def _is_setting(value: Any) -> bool:
+    """Whether a value is a number, a text or a few of them; the course of a training is neither."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return len(parts) <= MOST_PARTS and not any(isinstance(p, dict | list | tuple) for p in parts)
+
+
 def _row(name: str, value: Any) -> tuple[str, str]:
-    ending = next((ending for ending in UNITS if name.endswith(ending)), "")
+    unit, what = _unit(name), name.removesuffix(_ending(name)).replace("_", " ")
+    if isinstance(value, bool) or value is None or value in ((), []):
+        return what, "yes" if value else "no"
     parts = value if isinstance(value, list | tuple) else [value]
     if len(parts) == 2 and parts[0] == parts[1]:
         parts = parts[:1]
-    text = " to ".join(f"{p:g}" if isinstance(p, float) else str(p) for p in parts)
-    if isinstance(value, bool) or value is None:
-        text = "yes" if value else "no"
-    return name.removesuffix(ending).replace("_", " "), f"{text} {UNITS.get(ending, '')}".strip()
+    between = ", " if isinstance(parts[0], str) else " to "
+    text = between.join(f"{p:g}" if isinstance(p, float) else str(p) for p in parts)
+    return what, f"{text} {unit}".strip()
+
+
+def _ending(name: str) -> str:
+    return next((ending for ending in UNITS if name.endswith(ending)), "")
+
+
+def _unit(name: str) -> str:
+    return UNITS.get(_ending(name), "")
 
 
 def _limits(
-    preprocess: PolarInput | CartesianInput, training: dict[str, Any], measured: bool
+    preprocess: PolarInput | CartesianInput,
+    training: Mapping[str, Any],
+    validated: bool,
+    measured: bool,
 ) -> Iterator[str]:
     if not training:
         yield "It is untrained: its weights are what it was initialized with."
-    yield "It has seen one perfect crystal at a time: where grains overlap it may find either."
+    if not training.get("augmentation", {}).get("second_grain_probability"):
+        yield "It has seen one perfect crystal at a time: where grains overlap it may find either."
     yield "Voltage, convergence, precession and thickness beyond those below were never tested."
     yield f"Patterns are to reach {preprocess.outer_inv_angstrom:.2f} 1/Å; less loses accuracy."
-    if measured:
+    if validated:
+        other, kind = ("another", "one scan") if measured else ("a real", "simulated patterns")
         yield (
-            "The figures above are of simulated patterns; on a real scan they may be worse. "
-            "Compare a map with template matching (`zoneaxis match`, `zoneaxis compare`)."
+            f"The figures above are of {kind}; on {other} scan they may be worse. Compare a map "
+            "with template matching (`zoneaxis match`, `zoneaxis compare`)."
         )

@@ -1,49 +1,55 @@
 """NetworkIndexer: a network with all that is needed to index a scan with it."""
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from zoneaxis import __version__
 from zoneaxis.cards import ModelFacts
-from zoneaxis.dataset_builder.recipe import PatternRecipe, recipe_from_json
+from zoneaxis.dataset_builder.recipe import PatternRecipe
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
-from zoneaxis.errors import CheckpointError, SettingsError, ZoneAxisError
-from zoneaxis.files import atomic_path
+from zoneaxis.hub import Push, require_name
 from zoneaxis.models.card import model_facts, write_card
-from zoneaxis.models.checkpoint import FORMAT, read_config, read_tensors
+from zoneaxis.models.card_figures import write_figures
+from zoneaxis.models.checkpoint import read_checkpoint, require_calibration, write_checkpoint
+from zoneaxis.models.export import export_onnx
+from zoneaxis.models.extras import properties, require_extras
 from zoneaxis.models.labels import OrientationLabels
-from zoneaxis.models.preprocessing import (
-    CartesianInput,
-    PolarInput,
-    preprocessing_from_dict,
-)
+from zoneaxis.models.precision import half_precision
+from zoneaxis.models.preprocessing import CartesianInput, PolarInput
+from zoneaxis.models.pretrained import find_pretrained, require_crystal
+from zoneaxis.models.publish import publish
+from zoneaxis.models.registry import create_network, input_kind, network_arguments
 from zoneaxis.scans.indexing import Indexed, require_frame
 
 if TYPE_CHECKING:
     from torch import nn
 
 BATCH = 32  # patterns in one pass: their 155,000 scores each then stay in the cache
+ACCELERATOR_BATCH = 256  # to keep it busy
 N_BEST = 5
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkIndexer:
-    """A trained network that speaks the Indexer protocol.
+    """A trained network that speaks the Indexer protocol, on the device of its weights.
 
     Attributes:
-        network: patterns, preprocessed -> logits (b, labels.n_classes).
+        network: patterns, preprocessed -> logits (b, labels.n_classes), then the extras.
         labels: what the classes mean, and of which crystal.
         preprocess: recorded patterns -> network input.
         recipe: of the data set it was trained on.
         architecture: the network's name in timm's registry.
+        model_args: what it was built with, beside the number of outputs.
+        extras: names of further outputs, of `zoneaxis.models.extras`.
         training: settings and validation figures.
         min_confidence: patterns with less are marked not indexed.
+        temperature: logits are divided by it, so that confidences are as often right as they say.
     """
 
     network: "nn.Module"
@@ -51,8 +57,14 @@ class NetworkIndexer:
     preprocess: PolarInput | CartesianInput
     recipe: PatternRecipe
     architecture: str
+    model_args: dict[str, Any]
+    extras: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
     min_confidence: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_calibration(self.min_confidence, self.temperature)
 
     def with_min_confidence(self, min_confidence: float | None) -> "NetworkIndexer":
         """Return the indexer with another threshold; None keeps its own.
@@ -60,23 +72,29 @@ class NetworkIndexer:
         Raises:
             SettingsError: not within 0 to 1.
         """
-        if min_confidence is None:
-            return self
-        if not 0 <= min_confidence <= 1:
-            raise SettingsError(f"min_confidence = {min_confidence}: expected 0 to 1.")
-        return replace(self, min_confidence=min_confidence)
+        return self if min_confidence is None else replace(self, min_confidence=min_confidence)
 
     @property
     def crystal(self) -> Crystal:
         """The crystal whose orientations it knows."""
         return self.labels.crystal
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: str | torch.device) -> "NetworkIndexer":
+        """Move the network to a device, as `torch.nn.Module.to` does, and return the indexer."""
+        self.network.to(device)
+        return self
+
     def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
         """Return the n best orientations of each pattern.
 
         The score is the probability of an orientation and its neighbors, the reliability
         1 - second / first. Indexed is what is likelier one orientation than vacuum or amorphous
-        material, and at least `min_confidence`.
+        material, and at least `min_confidence`. Further outputs are among the properties.
 
         Args:
             patterns: any non-negative intensities, shape (n, h, w).
@@ -87,59 +105,67 @@ class NetworkIndexer:
         """
         half = 0.5 * self.preprocess.outer_inv_angstrom
         require_frame(patterns.shape[1:], inv_angstrom_per_pixel, half)
-        parts = [
-            self._index_batch(patterns[start : start + BATCH], inv_angstrom_per_pixel)
-            for start in range(0, max(len(patterns), 1), BATCH)
-        ]
-        matrices, mass, other = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+        batch = BATCH if self.device.type == "cpu" else ACCELERATOR_BATCH
+        fast = replace(self, network=half_precision(self.network.eval()))
+        return self._indexed(
+            [
+                self._found(fast._outputs(patterns[start : start + batch], inv_angstrom_per_pixel))
+                for start in range(0, max(len(patterns), 1), batch)
+            ]
+        )
+
+    def answers(self, outputs: torch.Tensor) -> Indexed:
+        """Return what the network's outputs mean, as `index` does.
+
+        Args:
+            outputs: of the network, on any device, shape (n, labels.n_classes + extras).
+        """
+        return self._indexed([self._found(outputs)])
+
+    def _indexed(self, parts: list[tuple[torch.Tensor, ...]]) -> Indexed:
+        matrices, mass, other, extras = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        mass, other = mass.numpy(), other.numpy()
         first, second = mass[:, 0], mass[:, 1]
         return Indexed(
-            euler_deg=reduce_euler(euler_from_matrices(matrices), self.crystal),
+            euler_deg=reduce_euler(euler_from_matrices(matrices.numpy()), self.crystal),
             score=mass,
             reliability=1 - second / np.maximum(first, 1e-30),
             indexed=first > np.maximum(other.sum(axis=1), self.min_confidence),
-            properties={"vacuum": other[:, 0], "amorphous": other[:, 1]},
+            properties={
+                "vacuum": other[:, 0],
+                "amorphous": other[:, 1],
+                **properties(self.extras, extras),
+            },
         )
 
-    def _index_batch(
-        self, patterns: np.ndarray, inv_angstrom_per_pixel: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        copied = torch.from_numpy(np.array(patterns, dtype=np.float32))
-        return self.labels.n_best(self._logits(copied, inv_angstrom_per_pixel), N_BEST)
-
     @torch.inference_mode()
-    def _logits(self, patterns: torch.Tensor, inv_angstrom_per_pixel: float) -> torch.Tensor:
-        self.network.eval()
-        logits = self.network(self.preprocess(patterns, inv_angstrom_per_pixel))
-        if logits.shape[1:] != (self.labels.n_classes,):
-            raise ValueError(
-                f"the network has {tuple(logits.shape[1:])} outputs for {self.labels.n_classes} "
-                "classes."
-            )
-        return logits
+    def _outputs(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> torch.Tensor:
+        if not len(patterns):  # which not every network can take
+            return self._outputs(np.zeros((1, *patterns.shape[1:])), inv_angstrom_per_pixel)[:0]
+        copied = torch.from_numpy(np.array(patterns, dtype=np.float32)).to(self.device)
+        return self.network(self.preprocess(copied, inv_angstrom_per_pixel))
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    def _found(self, outputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits, extras = outputs.tensor_split([self.labels.n_classes], dim=1)
+        return *self.labels.n_best(logits, N_BEST, temperature=self.temperature), extras
+
+    def save_pretrained(self, folder: str | Path, *, figures: bool = False) -> Path:
         """Write model.safetensors, labels.safetensors and config.json into a folder.
 
         timm loads the network from it as well: `create_model("local-dir:FOLDER", pretrained=True)`.
-        README.md, the model card, is written where there is none; one that is there is kept, with
-        a warning if it differs.
+        README.md, the model card, is renewed as well, but what somebody edited in it stays.
+
+        Args:
+            folder: made where absent.
+            figures: draw the card's pictures, which takes a second or two.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        from safetensors.torch import save_file
-
         folder = Path(folder)
-        with atomic_path(folder / "labels.safetensors") as path:
-            directions = np.ascontiguousarray(self.labels.directions_deg)
-            save_file({"directions_deg": torch.from_numpy(directions)}, path)
-        with atomic_path(folder / "model.safetensors") as path:
-            weights = self.network.state_dict()
-            save_file({key: value.contiguous() for key, value in weights.items()}, path)
-        with atomic_path(folder / "config.json") as path:
-            path.write_text(json.dumps(self._config(), indent=2), encoding="utf-8")
-        write_card(folder, self._facts())
+        write_checkpoint(folder, **vars(self))
+        drawn = write_figures(folder, self) if figures else ()
+        write_card(folder, replace(self._facts(), figures=drawn))
         return folder
 
     def _facts(self) -> ModelFacts:
@@ -151,90 +177,90 @@ class NetworkIndexer:
             recipe=self.recipe,
             training=self.training,
             min_confidence=self.min_confidence,
+            model_args=self.model_args,
+            extras=self.extras,
+            temperature=self.temperature,
         )
 
-    def _config(self) -> dict[str, Any]:
-        channels, height, width = self.preprocess.input_size
-        return {
-            "architecture": self.architecture,
-            "num_classes": self.labels.n_classes,
-            "num_features": self.network.num_features,
-            "model_args": _model_args(self.architecture, self.labels),
-            "pretrained_cfg": {
-                "input_size": [channels, height, width],
-                "fixed_input_size": bool(self.network.default_cfg.get("fixed_input_size")),
-                "num_classes": self.labels.n_classes,
-                "license": "gpl-3.0",
-            },
-            "zoneaxis": {
-                "format": FORMAT,
-                "version": __version__,
-                "crystal": self.crystal.to_dict(),
-                "bins": self.labels.bins,
-                "preprocessing": asdict(self.preprocess),
-                "recipe": json.loads(self.recipe.to_json()),
-                "recipe_id": self.recipe.id,
-                "min_confidence": self.min_confidence,
-                "training": self.training,
-            },
-        }
-
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "NetworkIndexer":
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        crystal: Crystal | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> "NetworkIndexer":
         """Load what `save_pretrained` wrote; every weight must be there and fit.
 
+        Args:
+            name: a folder, a model that comes with zoneaxis, or "user/name" of the Hugging Face
+                Hub, with "@revision" for a tag, branch or commit.
+            crystal: that it must be of; any by default.
+            token: of the Hub; by default that of HF_TOKEN or of `hf auth login`.
+            endpoint: of the Hub; by default that of HF_ENDPOINT, or the public one.
+
         Raises:
-            CheckpointError: no config, no safetensors weights (a pickle is never opened), a key
-                missing or too many, or a newer format.
+            CheckpointError: no such model, no config, no safetensors weights (a pickle is never
+                opened), a key missing or too many, another format or another crystal.
+            HubError: the Hub cannot be reached, and its cache does not hold the model.
         """
-        folder = Path(folder)
-        config = read_config(folder)
-        try:
-            return cls._from_config(config, folder)
-        except CheckpointError:
-            raise
-        except KeyError as error:
-            raise CheckpointError(f"{folder} lacks {error}: save the model again.") from error
-        except (TypeError, ValueError, AttributeError, RuntimeError, ZoneAxisError) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(
-                f"{folder} does not fit together: {reason} Get or save the model again."
-            ) from error
+        folder = find_pretrained(name, token=token, endpoint=endpoint)
+        indexer = cls(**read_checkpoint(folder))
+        if crystal is not None:
+            require_crystal(indexer.crystal, crystal, name)
+        return indexer
 
-    @classmethod
-    def _from_config(cls, config: dict[str, Any], folder: Path) -> "NetworkIndexer":
-        ours = config["zoneaxis"]
-        directions = read_tensors(folder / "labels.safetensors")["directions_deg"].numpy()
-        labels = OrientationLabels(
-            Crystal.from_dict(ours["crystal"]), directions.reshape(-1, 2), int(ours["bins"])
-        )
-        recipe = recipe_from_json(json.dumps(ours["recipe"]))
-        if recipe.crystal != labels.crystal.to_dict():
-            raise CheckpointError(f"{folder}: labels and training set are of different crystals.")
-        name = config["architecture"]
-        network = _create_network(name, config["num_classes"], config["model_args"])
-        network.load_state_dict(read_tensors(folder / "model.safetensors"), strict=True)
-        preprocess = preprocessing_from_dict(ours["preprocessing"])
-        indexer = cls(network.eval(), labels, preprocess, recipe, name, dict(ours["training"]))
-        indexer._logits(torch.zeros(1, 64, 64), 0.05)  # whatever does not fit, fails here
-        return indexer.with_min_confidence(float(ours["min_confidence"]))
+    def push_to_hub(self, repository: str, **settings: Any) -> Push:
+        """Push the model to the Hugging Face Hub.
+
+        Args:
+            repository: "user/name"; made where absent.
+            **settings: `private`, `tag`, `message`, `token`, `endpoint`, as
+                `zoneaxis.models.publish.publish` has them.
+
+        Raises:
+            HubError: the Hub refuses the token or the name, or cannot be reached.
+        """
+        require_name(repository)
+        with TemporaryDirectory() as folder:
+            return publish(self.save_pretrained(folder, figures=True), repository, **settings)
+
+    def export_onnx(self, path: str | Path) -> Path:
+        """Write the network as ONNX: preprocessed patterns -> what `network` returns.
+
+        Args:
+            path: of the file; see `zoneaxis.models.export.export_onnx`.
+        """
+        return export_onnx(path, **vars(self))
 
 
-def create_indexer(model: str, labels: OrientationLabels, recipe: PatternRecipe) -> NetworkIndexer:
+def create_indexer(
+    model: str,
+    labels: OrientationLabels,
+    recipe: PatternRecipe,
+    *,
+    head: str = "flat",
+    extras: Sequence[str] = (),
+) -> NetworkIndexer:
     """Return an untrained network from timm's registry with labels and preprocessing.
 
     Args:
         model: name of a network; any of timm's takes the pattern as a one-channel image.
         labels: decide the number of classes.
         recipe: of the data to train on; its optics decide where the direct beam ends.
+        head: "flat", a score for each class, or "factored", the sum of those of its base class
+            and of its bin; a polar network has a head of its own.
+        extras: names of further outputs, of `zoneaxis.models.extras`.
 
     Raises:
         SettingsError: no such network, or one that does not fit the labels or the patterns.
     """
-    network = _create_network(model, labels.n_classes, _model_args(model, labels))
+    architecture, arguments = network_arguments(model, labels, head, len(extras))
+    network = create_network(architecture, labels.n_classes + len(extras), arguments)
     outer = 0.95 * min(recipe.frame_inv_angstrom, recipe.k_max_inv_angstrom)
     _, height, width = network.default_cfg["input_size"]
-    if getattr(network, "input_kind", "cartesian") == "polar":
+    if input_kind(network) == "polar":
         disk = recipe.optics(recipe.mean_convergence_mrad, 0.0).disk_radius_inv_angstrom
         preprocess = PolarInput(
             inner_inv_angstrom=disk + 3 * PolarInput.blur_inv_angstrom,
@@ -245,27 +271,5 @@ def create_indexer(model: str, labels: OrientationLabels, recipe: PatternRecipe)
         )
     else:
         preprocess = CartesianInput(height, outer)
-    return NetworkIndexer(network, labels, preprocess, recipe, model)
-
-
-def _create_network(model: str, num_classes: int, arguments: dict[str, Any]) -> "nn.Module":
-    import timm
-
-    import zoneaxis.models.cnn
-    import zoneaxis.models.polar  # noqa: F401 - importing them registers their networks
-
-    if not timm.is_model(model):
-        known = ", ".join(timm.list_models("*zoneaxis*"))
-        raise SettingsError(f"No network {model!r}: choose one of {known}, or any of timm's.")
-    try:
-        return timm.create_model(model, num_classes=num_classes, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SettingsError(f"{model} with {num_classes} classes: {error}.") from error
-
-
-def _is_polar(model: str) -> bool:
-    return "zoneaxis_polar" in model
-
-
-def _model_args(model: str, labels: OrientationLabels) -> dict[str, Any]:
-    return {"bins": labels.bins} if _is_polar(model) else {"in_chans": 1}
+    names = require_extras(extras, input_kind(network))
+    return NetworkIndexer(network, labels, preprocess, recipe, architecture, arguments, names)

@@ -2,8 +2,8 @@
 
 In polar coordinates an in-plane rotation of the crystal is a shift along the angle. Every layer is
 a circular convolution over the angle, so the answer for (direction, in-plane bin) shifts with the
-pattern: each in-plane angle teaches all the others. A layer that mixes all angles is one complex
-matrix product per angular frequency, as in template matching by FFT; the last layer starts as
+pattern: each in-plane angle teaches all the others. A layer that mixes all angles is one matrix
+product per angular frequency, as in template matching by FFT; the last layer starts as
 just that, with kinematic templates of each direction as its filters (`set_templates`), and the
 deep branch beside it learns what a correlation cannot tell.
 """
@@ -30,28 +30,78 @@ MATCHED_SCALE = (
 )
 
 
+DIRECTIONS_TOGETHER = 256  # of the last layer, without gradients
+
+
+class AngularFourier(nn.Module):
+    """Fourier transform over the angle and back, as products with real matrices.
+
+    There are no complex numbers, which half precision, compilers and ONNX do not know.
+
+    Args:
+        bins: angles; there are F = bins // 2 + 1 frequencies.
+    """
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.bins = bins
+        spectra = torch.fft.rfft(torch.eye(bins, dtype=torch.float64), norm="ortho")
+        ahead = torch.cat([spectra.real, spectra.imag], dim=1)
+        unit = torch.eye(bins // 2 + 1, dtype=torch.complex128)
+        back = torch.fft.irfft(torch.stack([unit, 1j * unit], dim=1), bins, norm="ortho")
+        self.register_buffer("ahead", ahead.float(), persistent=False)
+        self.register_buffer("back", back.flatten(0, 1).float(), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return real and imaginary parts (F, 2, b, chans) of (b, chans, bins)."""
+        return (x @ self.ahead).unflatten(2, (2, -1)).permute(3, 2, 0, 1)
+
+    def inverse(self, spectra: torch.Tensor, batch: int) -> torch.Tensor:
+        """Return (b, chans, bins) of (F, 2 b, chans)."""
+        pairs = spectra.reshape(len(self.back), -1)
+        return (pairs.T @ self.back).view(batch, -1, self.bins)
+
+    def inverse_single(self, spectra: torch.Tensor, batch: int) -> torch.Tensor:
+        """Return the same in single precision, whatever that of the spectra."""
+        kind = spectra.device.type
+        if torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                return self.inverse_single(spectra, batch)
+        pairs = spectra.reshape(len(self.back), -1).float()
+        return (pairs.T @ self.back.float()).view(batch, -1, self.bins)
+
+
 class SpectralConv(nn.Module):
     """Circular convolution over all angles, as one matrix product per angular frequency.
 
     Args:
         in_chans: channels in.
         out_chans: channels out.
-        bins: angles out; frequencies beyond bins // 2 are left out.
+        bins: angles.
     """
 
     def __init__(self, in_chans: int, out_chans: int, bins: int) -> None:
         super().__init__()
-        self.bins = bins
-        # Complex numbers as pairs: optimizers, half precision and safetensors know only real ones.
-        shape = (bins // 2 + 1, in_chans, out_chans, 2)
+        self.fourier = AngularFourier(bins)
+        shape = (bins // 2 + 1, 2, in_chans, out_chans)  # frequencies, real and imaginary part
         self.weight = nn.Parameter(torch.randn(shape) / in_chans**0.5)
-        self.bias = nn.Parameter(torch.zeros(out_chans, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (b, out_chans, bins) of (b, in_chans, angles)."""
-        spectrum = torch.fft.rfft(x, dim=-1, norm="ortho")[..., : len(self.weight)]
-        product = torch.bmm(spectrum.permute(2, 0, 1), torch.view_as_complex(self.weight))
-        return torch.fft.irfft(product.permute(1, 2, 0), self.bins, norm="ortho") + self.bias
+        """Return (b, out_chans, bins) of (b, in_chans, bins)."""
+        rows = self.rows(x)
+        products = torch.bmm(rows, self.weight.flatten(1, 2))
+        return self.fourier.inverse(products, x.shape[0])
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the spectra of (b, in_chans, bins) for products, shape (F, 2 b, 2 in_chans).
+
+        These are (re, -im) and (im, re): times (re, im) of the weights they are the real and the
+        imaginary part of the product.
+        """
+        spectra = self.fourier(x)
+        real, imaginary = spectra.unbind(dim=1)
+        turned = torch.stack([-imaginary, real], dim=1)
+        return torch.cat([spectra, turned], dim=-1).flatten(1, 2)
 
 
 class PolarBlock(nn.Module):
@@ -79,7 +129,8 @@ class PolarNet(nn.Module):
         bins: in-plane classes; the angles of the input are a multiple of it.
         img_size: radii and angles of the input.
         in_chans: channels of the input.
-        num_classes: directions * bins + 2, the last two for vacuum and amorphous material.
+        num_classes: directions * bins + 2 + extras, the two for vacuum and amorphous material.
+        extras: further outputs, the last ones; they do not change when the pattern turns.
     """
 
     input_kind = "polar"
@@ -93,18 +144,20 @@ class PolarNet(nn.Module):
         in_chans: int = 1,
         num_classes: int = 722,
         global_pool: str = "",
+        extras: int = 0,
     ) -> None:
         super().__init__()
-        self.width, self.bins = width, bins
+        self.width, self.bins, self.extras = width, bins, extras
         self.global_pool = global_pool
         self.matched_chans = in_chans * img_size[0]
         self.num_features = self.head_hidden_size = width + self.matched_chans
-        if img_size[1] % bins:
-            raise ValueError(f"{bins} bins do not divide the {img_size[1]} angles of the input")
+        if bins < 2 or img_size[1] % bins:
+            raise ValueError(f"{bins} bins: expected a divisor of the {img_size[1]} angles, from 2")
         self.stride = img_size[1] // bins
         # The outer reflections tell orientations apart best, and are the faintest.
         weight = torch.linspace(0.1, 1.0, img_size[0]).repeat(in_chans)
         self.register_buffer("radial_weight", weight[:, None], persistent=False)
+        self.register_buffer("band", _band(img_size[1], bins), persistent=False)
         self.norm = nn.BatchNorm2d(in_chans)
         self.stem = nn.Conv1d(self.matched_chans, width, 9, stride=self.stride)
         self.stem_norm = nn.BatchNorm1d(width)
@@ -120,14 +173,17 @@ class PolarNet(nn.Module):
         """Replace the last layers by new ones of `num_classes`, or by none for 0.
 
         Raises:
-            ValueError: num_classes is not directions * bins + 2.
+            ValueError: num_classes is not directions * bins + 2 + extras.
         """
-        if num_classes and (num_classes <= 2 or (num_classes - 2) % self.bins):
-            raise ValueError(f"num_classes = {num_classes}: expected directions * {self.bins} + 2")
+        directions, surplus = divmod(num_classes - 2 - self.extras, self.bins)
+        if num_classes and (directions < 1 or surplus):
+            raise ValueError(
+                f"num_classes = {num_classes}: expected directions * {self.bins} + "
+                f"{2 + self.extras}"
+            )
         self.num_classes = num_classes
-        directions = (num_classes - 2) // self.bins
         self.head = (
-            PolarHead(self.width, self.matched_chans, directions, self.bins)
+            PolarHead(self.width, self.matched_chans, directions, self.bins, 2 + self.extras)
             if num_classes
             else nn.Identity()
         )
@@ -138,6 +194,7 @@ class PolarNet(nn.Module):
         Args:
             x: polar patterns, shape (b, in_chans, radii, angles).
         """
+        x = x.to(self.stem.weight.dtype)
         deep = self.norm(x).flatten(1, 2)
         deep = self.stem(F.pad(deep, (4, 4), mode="circular"))
         deep = self.blocks(F.gelu(self.stem_norm(deep)))
@@ -149,9 +206,7 @@ class PolarNet(nn.Module):
         Each ring has mean 0, so that missing reflections count as much as extra ones; the whole
         has norm 1; only angular frequencies that the bins can hold are left.
         """
-        spectrum = torch.fft.rfft(self.radial_weight * x.flatten(1, 2))[..., : self.bins // 2 + 1]
-        spectrum[..., 0] = 0
-        rings = torch.fft.irfft(spectrum, self.bins)
+        rings = (self.radial_weight * x.flatten(1, 2)) @ self.band
         return rings / rings.flatten(1).norm(dim=1).clamp(min=1e-6)[:, None, None]
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
@@ -162,7 +217,10 @@ class PolarNet(nn.Module):
         return x.mean(dim=-1) if pre_logits or not self.num_classes else self.head(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (b, num_classes) of polar patterns (b, in_chans, radii, angles)."""
+        """Return logits (b, num_classes) of polar patterns (b, in_chans, radii, angles).
+
+        They are of single precision, also where the network computes in half.
+        """
         return self.forward_head(self.forward_features(x))
 
     @torch.no_grad()
@@ -173,27 +231,52 @@ class PolarNet(nn.Module):
             templates: inputs of each direction at phi1 = 0, shape
                 (directions, in_chans, radii, angles).
         """
-        filters = torch.fft.rfft(self.normalized(templates)).conj().permute(2, 1, 0)
-        self.head.matched.weight.copy_(torch.view_as_real(filters.resolve_conj().contiguous()))
+        matched = self.head.matched
+        # A correlation is the product with the complex conjugate, (re, -im).
+        spectra = matched.rows(self.normalized(templates))[:, : len(templates)]
+        matched.weight.copy_(self.bins**0.5 * spectra.mT.unflatten(1, (2, -1)))
 
 
 class PolarHead(nn.Module):
     """Logits from deep features and from correlation of the input with learned templates."""
 
-    def __init__(self, width: int, matched_chans: int, directions: int, bins: int) -> None:
+    def __init__(
+        self, width: int, matched_chans: int, directions: int, bins: int, others: int
+    ) -> None:
         super().__init__()
         self.split = (width, matched_chans)
         self.matched = SpectralConv(matched_chans, directions, bins)
         self.scale = nn.Parameter(torch.tensor(MATCHED_SCALE))
-        self.deep = nn.Conv1d(width, directions, 1)
-        self.other = nn.Linear(width, 2)
+        self.deep = nn.Linear(width, directions, bias=False)
+        self.other = nn.Linear(width, others)
         nn.init.zeros_(self.deep.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (b, directions * bins + 2) of features (b, width + matched_chans, bins)."""
+        """Return (b, directions * bins + others) of features (b, width + matched_chans, bins)."""
         deep, matched = x.split(self.split, dim=1)
-        scores = self.deep(deep) + self.scale * self.matched(matched)
-        return torch.cat([scores.flatten(1), self.other(deep.mean(dim=-1))], dim=1)
+        fourier = self.matched.fourier
+        spectra, rows = fourier(deep).flatten(1, 2), self.matched.rows(self.scale * matched)
+        # Without gradients in parts, whose spectra stay in the cache.
+        step = self.deep.out_features if torch.is_grad_enabled() else DIRECTIONS_TOGETHER
+        weights = zip(
+            self.deep.weight.split(step),
+            self.matched.weight.flatten(1, 2).split(step, dim=-1),
+            strict=True,
+        )
+        # Both are added up as spectra: one way back, which is half of the work.
+        scores = [
+            fourier.inverse_single(torch.baddbmm(F.linear(spectra, w), rows, filters), x.shape[0])
+            for w, filters in weights
+        ]
+        others = self.other(deep.mean(dim=-1)).float()
+        return torch.cat([*(part.flatten(1) for part in scores), others], dim=1)
+
+
+def _band(angles: int, bins: int) -> torch.Tensor:
+    """Return the matrix (angles, bins) that leaves what the bins can hold, but not the mean."""
+    spectra = torch.fft.rfft(torch.eye(angles, dtype=torch.float64))[:, : bins // 2 + 1]
+    spectra[:, 0] = 0
+    return torch.fft.irfft(spectra, bins).float()
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> PolarNet:

@@ -1,0 +1,104 @@
+"""How many patterns a second a network indexes, stage by stage: untrained, for speed alone.
+
+python benchmarks/bench_indexing.py [--networks NAME ...] [--threads 1 2] [--json OUT]
+
+Stages are timed on batches of the indexer's size, the whole path through `NetworkIndexer.index`.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import RESULTS, write_results
+
+from zoneaxis.dataset_builder.recipe import preset
+from zoneaxis.diffraction.crystal import load_crystal
+from zoneaxis.diffraction.kinematic import kinematic_disks
+from zoneaxis.diffraction.render import render
+from zoneaxis.models.indexer import BATCH, NetworkIndexer, create_indexer
+from zoneaxis.models.labels import OrientationLabels
+from zoneaxis.models.precision import half_precision
+
+NETWORKS = ["zoneaxis_polar_small", "zoneaxis_cnn_small"]
+SIZE, PIXEL, COUNTS = 256, 0.014, 1e5
+STEP_DEG, BINS = 2.0, 72
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, default=RESULTS / "indexing.json")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--patterns", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    labels = OrientationLabels.equispaced(load_crystal("LiNiO2"), STEP_DEG, BINS)
+    recipe = preset("demo", labels.crystal, size=SIZE, inv_angstrom_per_pixel=PIXEL)
+    patterns = simulated(labels, recipe.optics(recipe.mean_convergence_mrad, 0.0))
+    patterns = np.resize(patterns, (arguments.patterns, SIZE, SIZE))
+    rows = []
+    for name in arguments.networks:
+        indexer = create_indexer(name, labels, recipe)
+        for threads in arguments.threads:
+            torch.set_num_threads(threads)
+            for stage, rate in rates(indexer, patterns, arguments.repeats).items():
+                row = {"network": name, "threads": threads, "stage": stage}
+                rows.append({**row, "patterns_per_s": round(rate)})
+                print(rows[-1], flush=True)
+    settings = {
+        "size": SIZE,
+        "patterns": arguments.patterns,
+        "repeats": arguments.repeats,
+        "classes": labels.n_classes,
+        "load_average": round(os.getloadavg()[0], 1),  # rates suffer above the threads
+    }
+    write_results(arguments.json, settings, rows)
+
+
+def simulated(labels: OrientationLabels, optics) -> np.ndarray:
+    """Return noisy kinematic patterns of some directions, float32, shape (n, size, size)."""
+    directions = labels.directions_deg[:: len(labels.directions_deg) // BATCH][:BATCH]
+    disks = kinematic_disks(labels.crystal, optics, directions, np.array([20.0]))
+    clean = render(disks, SIZE, PIXEL)[:, 0].clamp_min(0)
+    return torch.poisson(COUNTS * clean, torch.Generator().manual_seed(0)).numpy()
+
+
+@torch.inference_mode()
+def rates(indexer: NetworkIndexer, patterns: np.ndarray, repeats: int) -> dict[str, float]:
+    """Return patterns a second of each stage and of the whole path."""
+    network, half = indexer.network.eval(), half_precision(indexer.network)
+    batch = torch.from_numpy(patterns[:BATCH])
+    inputs = indexer.preprocess(batch, PIXEL)
+    logits = network(inputs)
+    stages = {
+        "preprocess": lambda: indexer.preprocess(batch, PIXEL),
+        "network": lambda: network(inputs),
+        "n best": lambda: indexer.labels.n_best(logits),
+    }
+    whole = {"index": indexer}
+    if half is not network:
+        stages["network, bfloat16"] = lambda: half(inputs)
+        whole["index, bfloat16"] = replace(indexer, network=half)
+    made = {name: len(batch) / seconds(stage, repeats) for name, stage in stages.items()}
+    for name, one in whole.items():
+        made[name] = len(patterns) / seconds(lambda one=one: one.index(patterns, PIXEL), repeats)
+    return made
+
+
+def seconds(run: Callable[[], object], repeats: int) -> float:
+    """Return the shortest time of several; the first is for warming up."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+if __name__ == "__main__":
+    main()

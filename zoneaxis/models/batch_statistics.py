@@ -1,0 +1,54 @@
+"""Batch normalization whose running statistics do not depend on the number of processes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class BatchStatistics:
+    """Lets each pass of a step start from the same running statistics, and averages the results.
+
+    Left alone, one process would update them pass after pass, and several side by side.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        kept = [m for m in norms if m.running_mean is not None]
+        self._running = [t for m in kept for t in (m.running_mean, m.running_var)]
+        self._before = torch.empty(0)
+        self._sum = torch.empty(0)
+
+    @torch.no_grad()
+    def start_step(self) -> None:
+        """Remember the statistics."""
+        if self._running:
+            self._before = self._joined()
+            self._sum = torch.zeros_like(self._before)
+
+    @torch.no_grad()
+    def end_pass(self) -> None:
+        """Take what a pass has made of them, and put back what it found."""
+        if self._running:
+            self._sum += self._joined()
+            self._set(self._before)
+
+    @torch.no_grad()
+    def end_step(self, passes: int, summed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Set them to the mean over all passes.
+
+        Args:
+            passes: of all processes.
+            summed: adds a tensor up over the processes.
+        """
+        if self._running:
+            self._set(summed(self._sum) / passes)
+
+    def _joined(self) -> torch.Tensor:
+        return torch.cat(self._running)
+
+    def _set(self, values: torch.Tensor) -> None:
+        for tensor, part in zip(
+            self._running, values.split([len(t) for t in self._running]), strict=True
+        ):
+            tensor.copy_(part)
