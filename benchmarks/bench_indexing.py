@@ -1,6 +1,6 @@
 """How many patterns a second a network indexes, stage by stage: untrained, for speed alone.
 
-python benchmarks/bench_indexing.py [--networks NAME ...] [--threads 1 2] [--json OUT]
+python benchmarks/bench_indexing.py [--networks NAME:STEP_DEG ...] [--threads 1 2] [--json OUT]
 
 Stages are timed on batches of the indexer's size, the whole path through `NetworkIndexer.index`.
 """
@@ -9,7 +9,6 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,9 @@ from zoneaxis.models.indexer import BATCH, NetworkIndexer, create_indexer
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.precision import half_precision
 
-NETWORKS = ["zoneaxis_polar_small", "zoneaxis_cnn_small"]
-SIZE, PIXEL, COUNTS = 256, 0.014, 1e5
-STEP_DEG, BINS = 2.0, 72
+# Each with the angle between the directions it tells apart: the rate depends on their number.
+NETWORKS = ["zoneaxis_polar_small:2", "zoneaxis_polar_small:3", "zoneaxis_cnn_small:2"]
+SIZE, PIXEL, COUNTS, BINS = 256, 0.014, 1e5, 72
 
 
 def main() -> None:
@@ -37,24 +36,24 @@ def main() -> None:
     parser.add_argument("--patterns", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    labels = OrientationLabels.equispaced(load_crystal("LiNiO2"), STEP_DEG, BINS)
-    recipe = preset("demo", labels.crystal, size=SIZE, inv_angstrom_per_pixel=PIXEL)
-    patterns = simulated(labels, recipe.optics(recipe.mean_convergence_mrad, 0.0))
-    patterns = np.resize(patterns, (arguments.patterns, SIZE, SIZE))
+    crystal = load_crystal("LiNiO2")
+    recipe = preset("demo", crystal, size=SIZE, inv_angstrom_per_pixel=PIXEL)
     rows = []
-    for name in arguments.networks:
+    for name, _, step_deg in (network.partition(":") for network in arguments.networks):
+        labels = OrientationLabels.equispaced(crystal, float(step_deg), BINS)
+        patterns = simulated(labels, recipe.optics(recipe.mean_convergence_mrad, 0.0))
+        patterns = np.resize(patterns, (arguments.patterns, SIZE, SIZE))
         indexer = create_indexer(name, labels, recipe)
         for threads in arguments.threads:
             torch.set_num_threads(threads)
             for stage, rate in rates(indexer, patterns, arguments.repeats).items():
-                row = {"network": name, "threads": threads, "stage": stage}
-                rows.append({**row, "patterns_per_s": round(rate)})
+                row = {"network": name, "classes": labels.n_classes, "threads": threads}
+                rows.append({**row, "stage": stage, "patterns_per_s": round(rate)})
                 print(rows[-1], flush=True)
     settings = {
         "size": SIZE,
         "patterns": arguments.patterns,
         "repeats": arguments.repeats,
-        "classes": labels.n_classes,
         "load_average": round(os.getloadavg()[0], 1),  # rates suffer above the threads
     }
     write_results(arguments.json, settings, rows)
@@ -80,14 +79,11 @@ def rates(indexer: NetworkIndexer, patterns: np.ndarray, repeats: int) -> dict[s
         "network": lambda: network(inputs),
         "n best": lambda: indexer.labels.n_best(logits),
     }
-    whole = {"index": indexer}
     if half is not network:
         stages["network, bfloat16"] = lambda: half(inputs)
-        whole["index, bfloat16"] = replace(indexer, network=half)
     made = {name: len(batch) / seconds(stage, repeats) for name, stage in stages.items()}
-    for name, one in whole.items():
-        made[name] = len(patterns) / seconds(lambda one=one: one.index(patterns, PIXEL), repeats)
-    return made
+    index = seconds(lambda: indexer.index(patterns, PIXEL), repeats)
+    return {**made, "index": len(patterns) / index}
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:

@@ -269,6 +269,9 @@ def test_training_with_options(work, run, tiny_dataset, tmp_path):
     assert tuned.code == 0, tuned.err
     ours = json.loads((tmp_path / "tuned" / "config.json").read_text())["zoneaxis"]["training"]
     assert ours["model"] == "test_zoneaxis_cnn"
+    vain = run("train", *shared, "--from", tmp_path / "paper", "--head", "flat", "--out", "x")
+    assert vain.code == 2
+    assert "--head has no effect with --from" in vain.err
     again = run("train", *shared, *few, "--out", tmp_path / "tuned")
     assert again.code == 2
     assert "holds a trained model" in again.err

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from dataset_reader import euler_of, patterns_of, read_split
 
 from zoneaxis.dataset_builder import simulate as module
 from zoneaxis.dataset_builder.build import build
 from zoneaxis.dataset_builder.manifest import read_manifest
 from zoneaxis.dataset_builder.recipe import Recipe, preset, read_recipe
 from zoneaxis.dataset_builder.schema import CONFIGS, features
-from zoneaxis.dataset_builder.simulate import simulate
+from zoneaxis.dataset_builder.simulate import physics_of, simulate
 from zoneaxis.errors import DatasetError, OutputError, SettingsError
 
 SHARDS = ["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001"]
@@ -86,6 +87,17 @@ def test_labels(tiny_dataset):
     assert sorted(set(rows["direction_id"])) == list(range(24))
     thin, thick = np.reshape(rows["thickness_nm"], (-1, 2)).T
     assert ((thin >= 5) & (thin <= 52.5) & (thick >= 52.5) & (thick <= 100)).all()
+
+
+def test_labels_belong_to_the_patterns(tiny_dataset):
+    recipe, train = read_recipe(tiny_dataset), read_split(tiny_dataset)[:]
+    expected = np.repeat(recipe.orientations_deg[1:], 2, axis=0)
+    np.testing.assert_allclose(euler_of(train), expected, rtol=1e-6)
+    # Absorption and the frame's edge keep some of the beam; nothing adds to it.
+    total = patterns_of(train).sum(axis=(1, 2))
+    assert ((total > 0.2) & (total < 1.001)).all()
+    held_out = pq.read_table(tiny_dataset / f"patterns/{SHARDS[2]}.parquet")
+    assert held_out.equals(simulate(physics_of(recipe.to_json()), (0,))["patterns"])
 
 
 def test_resumed_build_has_the_same_bytes(recipe, in_one_go, tmp_path):

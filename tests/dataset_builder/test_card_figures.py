@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from dataset_reader import euler_of, patterns_of, read_split
 from orix.quaternion import symmetry
 
 from zoneaxis.dataset_builder.card_figures import (
@@ -11,7 +12,6 @@ from zoneaxis.dataset_builder.card_figures import (
     augmentations_figure,
     examples_figure,
 )
-from zoneaxis.dataset_builder.load import open_dataset
 from zoneaxis.dataset_builder.plan import plan_of
 from zoneaxis.dataset_builder.recipe import preset
 from zoneaxis.dataset_builder.sampling_figure import sampling_figure, zone_axis
@@ -41,10 +41,9 @@ def sampling_of(recipe, crystal):
 
 
 def test_rows_are_those_of_the_data_set(rows, tiny_dataset):
-    splits = open_dataset(tiny_dataset)
-    pattern, euler = splits.batch("train", np.array([33]))
-    np.testing.assert_array_equal(rows.pattern(33), pattern[0])  # not of the first row group
-    np.testing.assert_allclose(rows.euler_deg[33], euler[0], rtol=1e-6)
+    train = read_split(tiny_dataset)[:]
+    np.testing.assert_array_equal(rows.pattern(33), patterns_of(train)[33])  # of another row group
+    np.testing.assert_allclose(rows.euler_deg[33], euler_of(train)[33], rtol=1e-6)
     assert rows.held_out.sum() == 2
 
 

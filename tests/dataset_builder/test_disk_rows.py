@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from dataset_reader import euler_of, patterns_of, read_split
 
 from zoneaxis.dataset_builder.build import build
 from zoneaxis.dataset_builder.disk_rows import disks_of_rows, recipe_tilts
-from zoneaxis.dataset_builder.load import open_dataset
-from zoneaxis.dataset_builder.recipe import preset
+from zoneaxis.dataset_builder.recipe import Recipe, preset, read_recipe
 from zoneaxis.dataset_builder.stream import PatternStream
 from zoneaxis.dataset_builder.transforms import Augmentation, DiskTransform, Transform
 from zoneaxis.diffraction.bloch import bloch_disks
@@ -17,7 +17,7 @@ from zoneaxis.errors import DatasetError, SettingsError
 
 
 @pytest.fixture(scope="module")
-def turned_dataset(nickelate, tmp_path_factory):
+def folder(nickelate, tmp_path_factory) -> Path:
     """Directions at in-plane angles of their own, half of them precessed."""
     recipe = preset(
         "test",
@@ -28,29 +28,32 @@ def turned_dataset(nickelate, tmp_path_factory):
         convergence_mrad=(1.5, 1.5),
         thickness_nm=(5, 40),
     )
-    return open_dataset(build(recipe, tmp_path_factory.mktemp("turned"), workers=1))
+    return build(recipe, tmp_path_factory.mktemp("turned"), workers=1)
 
 
 @pytest.fixture(scope="module")
-def rows(turned_dataset, tmp_path_factory) -> dict:
-    folder = next(tmp_path_factory.getbasetemp().glob("turned*")) / "disks"
-    return pq.read_table(sorted(folder.glob("train-*"))).slice(0, 12).to_pydict()
+def recipe(folder) -> Recipe:
+    return read_recipe(folder)
 
 
-def test_disks_draw_the_pattern_beside_them(turned_dataset, rows):
-    recipe = turned_dataset.recipe
+@pytest.fixture(scope="module")
+def rows(folder) -> dict:
+    return pq.read_table(sorted(folder.glob("disks/train-*"))).slice(0, 12).to_pydict()
+
+
+def test_disks_draw_the_pattern_beside_them(folder, recipe, rows):
     disks = disks_of_rows(rows, recipe_tilts(recipe), recipe.optics(1.5, 0.0))
     drawn = render(disks, recipe.size, recipe.inv_angstrom_per_pixel)[:, 0]
-    stored, euler = turned_dataset.batch("train", np.arange(12))
-    assert len(set(euler[:, 0])) > 3
+    beside = read_split(folder)[:12]
+    stored = torch.from_numpy(patterns_of(beside))
+    assert len(set(euler_of(beside)[:, 0])) > 3
     # Profiles are half-precision numbers, turned by way of a polynomial.
     assert (drawn - stored).abs().max() < 1e-3 * stored.max()
     faint = stored < 0.01 * stored.max()
     assert (drawn - stored)[faint].abs().max() < 1e-4 * stored.max()
 
 
-def test_a_smaller_cone_is_the_inner_part(nickelate, turned_dataset, rows):
-    recipe = turned_dataset.recipe
+def test_a_smaller_cone_is_the_inner_part(nickelate, recipe, rows):
     first = {name: values[:1] for name, values in rows.items()}
     assert first["precession_deg"] == [0.0] or first["precession_deg"][0] > 0.1
     optics = recipe.optics(1.0, first["precession_deg"][0])
@@ -64,17 +67,14 @@ def test_a_smaller_cone_is_the_inner_part(nickelate, turned_dataset, rows):
     assert torch.corrcoef(torch.stack([drawn.flatten(), exact.flatten()]))[0, 1] > 0.9999
 
 
-def test_a_larger_cone_was_never_simulated(turned_dataset, rows):
-    recipe = turned_dataset.recipe
+def test_a_larger_cone_was_never_simulated(recipe, rows):
     with pytest.raises(SettingsError, match=r"at most the 1\.5 mrad"):
         disks_of_rows(rows, recipe_tilts(recipe), recipe.optics(1.6, 0.0))
 
 
-def test_tilts_of_another_recipe(turned_dataset, rows):
+def test_tilts_of_another_recipe(recipe, rows):
     with pytest.raises(SettingsError, match="these 7 tilts"):
-        disks_of_rows(
-            rows, recipe_tilts(turned_dataset.recipe)[:7], turned_dataset.recipe.optics(1.5, 0.0)
-        )
+        disks_of_rows(rows, recipe_tilts(recipe)[:7], recipe.optics(1.5, 0.0))
 
 
 def test_lists_belong_together(rows):
@@ -90,16 +90,9 @@ def test_lists_belong_together(rows):
         assert 0.5 < sum(intensity) <= 1.001
 
 
-@pytest.fixture(scope="module")
-def folder(turned_dataset, tmp_path_factory) -> Path:
-    return next(tmp_path_factory.getbasetemp().glob("turned*"))
-
-
-def test_patterns_drawn_while_streaming(turned_dataset, folder):
+def test_patterns_drawn_while_streaming(folder, recipe):
     """Each batch has a cone of its own; the same rows, seed and epoch give the same batch."""
-    transform = DiskTransform.of_recipe(
-        turned_dataset.recipe, Augmentation.off(), convergence_mrad=(0.7, 1.5)
-    )
+    transform = DiskTransform.of_recipe(recipe, Augmentation.off(), convergence_mrad=(0.7, 1.5))
     stream = PatternStream(folder, "train", transform, 8, epochs=2, config="disks")
     batches = [stream[k] for k in range(5)]
     again = PatternStream(folder, "train", transform, 8, epochs=2, config="disks")[4]
@@ -119,11 +112,9 @@ def test_patterns_drawn_while_streaming(turned_dataset, folder):
     assert peak.max() > 1.1 * peak.min()
 
 
-def test_the_whole_cone_draws_what_is_stored(turned_dataset, folder):
-    of_disks = DiskTransform.of_recipe(
-        turned_dataset.recipe, Augmentation.off(), convergence_mrad=(9.0, 9.0)
-    )
-    of_images = Transform.of_recipe(turned_dataset.recipe, Augmentation.off())
+def test_the_whole_cone_draws_what_is_stored(folder, recipe):
+    of_disks = DiskTransform.of_recipe(recipe, Augmentation.off(), convergence_mrad=(9.0, 9.0))
+    of_images = Transform.of_recipe(recipe, Augmentation.off())
     first, second = (
         PatternStream(folder, "train", transform, 8, config=config)[0]
         for transform, config in ((of_disks, "disks"), (of_images, "patterns"))
@@ -134,7 +125,7 @@ def test_the_whole_cone_draws_what_is_stored(turned_dataset, folder):
     assert (difference < 1e-3 * second["pattern"].amax(dim=(1, 2))).all()
 
 
-def test_rows_that_are_no_disks(turned_dataset):
-    transform = DiskTransform.of_recipe(turned_dataset.recipe)
+def test_rows_that_are_no_disks(recipe):
+    transform = DiskTransform.of_recipe(recipe)
     with pytest.raises(DatasetError, match="read config 'disks'"):
         transform({"direction_id": [1], "thickness_nm": [5.0], "convergence_mrad": [1.5]})

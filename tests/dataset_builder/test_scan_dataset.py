@@ -5,9 +5,9 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
+from dataset_reader import euler_of, patterns_of, read_split
 
 from zoneaxis.dataset_builder import scan_dataset, scan_rows
-from zoneaxis.dataset_builder.load import open_dataset
 from zoneaxis.dataset_builder.plan import SPLITS
 from zoneaxis.dataset_builder.recipe import read_recipe
 from zoneaxis.dataset_builder.scan_dataset import build_scan_dataset
@@ -72,15 +72,14 @@ def test_rows_are_the_points_of_the_map(build, phantom):
     patterns, truth = phantom
     calls = []
     folder = build(validation_share=0, progress=lambda *numbers: calls.append(numbers))
-    dataset = open_dataset(folder)
+    rows = read_split(folder)[:]
     inside = truth.indexed
-    assert dataset.rows("train") == inside.sum() == sum(done for done, _ in calls)
-    images, euler = dataset.batch("train", np.arange(inside.sum()))
+    assert len(rows["image"]) == inside.sum() == sum(done for done, _ in calls)
+    euler = euler_of(rows)
     np.testing.assert_allclose(euler, truth.euler_deg[inside][:, 0], atol=1e-3)
     counts = patterns[inside].astype(float)
     expected = counts / counts.sum(axis=(1, 2), keepdims=True)
-    np.testing.assert_allclose(images, expected, rtol=3e-4, atol=1e-8)
-    rows = dataset.splits["train"][:]
+    np.testing.assert_allclose(patterns_of(rows), expected, rtol=3e-4, atol=1e-8)
     np.testing.assert_allclose(rows["beam_direction"], beam_directions(euler), atol=1e-6)
     assert set(rows["thickness_nm"]) == {None}
     assert set(rows["convergence_mrad"]) == {1.5}
@@ -89,7 +88,7 @@ def test_rows_are_the_points_of_the_map(build, phantom):
 def test_grains_are_those_of_the_specimen(build, phantom):
     """A grain of the phantom that another one cuts in two counts as two."""
     truth = phantom[1]
-    number = np.array(open_dataset(build(validation_share=0)).splits["train"]["direction_id"])
+    number = np.array(read_split(build(validation_share=0))["direction_id"])
     specimen = truth.properties["grain"][truth.indexed]
     for grain in range(number.max() + 1):
         assert len(set(specimen[number == grain])) == 1
@@ -100,13 +99,9 @@ def test_grains_are_those_of_the_specimen(build, phantom):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_splits_share_no_grain(build, seed):
     folder = build(validation_share=0.3, seed=seed)
-    dataset = open_dataset(folder)
-    train, validation = (set(dataset.splits[s]["direction_id"]) for s in SPLITS)
-    assert train
-    assert validation
-    assert not train & validation
-    share = dataset.rows("validation") / (dataset.rows("train") + dataset.rows("validation"))
-    assert 0.15 < share < 0.45
+    train, validation = (read_split(folder, split)["direction_id"] for split in SPLITS)
+    assert not set(train) & set(validation)
+    assert 0.15 < len(validation) / (len(train) + len(validation)) < 0.45
 
 
 def test_equivalent_neighbors_are_one_grain(nickelate):
@@ -157,7 +152,9 @@ def test_held_out_grains_leave_something_to_train_on():
 def test_grains_too_large_to_hold_out(build):
     with pytest.warns(UserWarning, match="Nothing is held out"):
         folder = build(validation_share=1e-3)
-    assert list(open_dataset(folder).splits) == ["train"]
+    assert [path.name for path in (folder / "patterns").iterdir()] == [
+        "train-00000-of-00001.parquet"
+    ]
 
 
 def test_thresholds(build, phantom):
@@ -165,12 +162,12 @@ def test_thresholds(build, phantom):
     folder = build(min_q=0.8, min_r=0.9)
     kept = truth.indexed & (truth.score[..., 0] >= 0.8) & (truth.reliability >= 0.9)
     assert 0 < kept.sum() < truth.indexed.sum()
-    assert sum(len(s) for s in open_dataset(folder).splits.values()) == kept.sum()
+    assert sum(len(read_split(folder, split)) for split in SPLITS) == kept.sum()
 
 
 def test_small_grains_are_left_out(build):
-    dataset = open_dataset(build(smallest_grain=12, validation_share=0))
-    sizes = np.bincount(dataset.splits["train"]["direction_id"])
+    rows = read_split(build(smallest_grain=12, validation_share=0))
+    sizes = np.bincount(rows["direction_id"])
     assert sizes.min() >= 12
 
 
@@ -238,7 +235,7 @@ def test_bad_patterns_are_left_out(build, phantom, tmp_path):
     scan = written(tmp_path, patterns)
     with pytest.warns(UserWarning, match=f"4 of {truth.indexed.sum()} patterns"):
         folder = build(scan)
-    assert sum(len(s) for s in open_dataset(folder).splits.values()) == truth.indexed.sum() - 4
+    assert sum(len(read_split(folder, split)) for split in SPLITS) == truth.indexed.sum() - 4
 
 
 @pytest.mark.parametrize(("value", "match"), [(np.nan, "no usable"), (-1, "clip"), (0, "empty")])
@@ -254,13 +251,10 @@ def test_oblong_patterns_and_a_beam_off_center(build, phantom, tmp_path):
     wide = np.pad(patterns, ((0, 0), (0, 0), (2, 0), (3, 7)))  # the beam at 18, 19 of 34 x 42
     with pytest.warns(UserWarning, match=r"row 18, column 19, not at \(17, 21\).*32 x 32"):
         folder = build(written(tmp_path, wide))
-    dataset = open_dataset(folder)
-    assert (dataset.recipe.direct_beam_px, dataset.recipe.size) == ((18, 19), 32)
-    stored, _ = dataset.batch("train", np.arange(dataset.rows("train")))
-    original, _ = open_dataset(build(folder=tmp_path / "original")).batch(
-        "train", np.arange(len(stored))
-    )
-    np.testing.assert_array_equal(stored, original)
+    recipe = read_recipe(folder)
+    assert (recipe.direct_beam_px, recipe.size) == ((18, 19), 32)
+    original = build(folder=tmp_path / "original")
+    assert read_split(folder)["image"][:] == read_split(original)["image"][:]
 
 
 def test_given_beam(build):
@@ -399,13 +393,13 @@ def test_real_scan(shared_data, tmp_path, monkeypatch):
     folder = build_scan_dataset(
         data / "scan.hspy", data / "acom.ang", tmp_path, crystal, min_q=20, smallest_grain=10
     )
-    dataset = open_dataset(folder)
-    assert {split: dataset.rows(split) for split in SPLITS} == {"train": 1536, "validation": 379}
-    grains = [set(dataset.splits[split]["direction_id"]) for split in SPLITS]
-    assert not grains[0] & grains[1]
-    assert grains[0] | grains[1] == set(range(23))
-    assert (dataset.recipe.direct_beam_px, dataset.recipe.size) == ((64, 64), 128)
-    assert dataset.recipe.labels_name == "acom.ang"
+    train, validation = (read_split(folder, split)["direction_id"] for split in SPLITS)
+    assert (len(train), len(validation)) == (1536, 379)
+    assert not set(train) & set(validation)
+    assert {*train, *validation} == set(range(23))
+    recipe = read_recipe(folder)
+    assert (recipe.direct_beam_px, recipe.size) == ((64, 64), 128)
+    assert recipe.labels_name == "acom.ang"
 
 
 def test_verify_of_a_scan(build):

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from dataset_reader import read_split
 from torch.utils.data import DataLoader, DistributedSampler
 
 from zoneaxis.dataset_builder import stream as stream_module
-from zoneaxis.dataset_builder.load import open_dataset
 from zoneaxis.dataset_builder.png import encode_png
 from zoneaxis.dataset_builder.recipe import read_recipe
 from zoneaxis.dataset_builder.schema import features
@@ -112,7 +112,7 @@ def test_columns_belong_together(written):
 
 
 def test_a_built_data_set(tiny_dataset):
-    expected = open_dataset(tiny_dataset).splits["train"][:]
+    expected = read_split(tiny_dataset)[:]
     (batch,) = PatternStream(tiny_dataset, batch_size=len(expected["image"]))
     assert set(batch) == set(expected)
     order = np.lexsort((batch["thickness_nm"], batch["direction_id"]))
@@ -273,7 +273,8 @@ def test_no_data_set(written, tmp_path):
 
 def test_missing_shard(copy):
     stream = PatternStream(copy)
-    (copy / "patterns" / LAST).unlink()
+    path = copy / "patterns" / LAST
+    path.rename(path.with_name(f".{path.stem}.incomplete-1.parquet"))  # as during a build
     with pytest.raises(DatasetError, match=f"lacks 1 of 2 files, such as {LAST}"):
         PatternStream(copy)
     with pytest.raises(DatasetError, match=f"{LAST} is missing or damaged"):
@@ -283,13 +284,24 @@ def test_missing_shard(copy):
 def test_damaged_shard(copy):
     path = copy / "patterns" / LAST
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DatasetError, match=f"{LAST} is missing or damaged"):
-        PatternStream(copy)
+    for damaged in (b"", b"no Parquet", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(DatasetError, match=f"{LAST} is missing or damaged"):
+            PatternStream(copy)
     assert np.float32(40).tobytes() in whole  # a label, which nothing but the checksum protects
     path.write_bytes(whole.replace(np.float32(40).tobytes(), np.float32(41).tobytes(), 1))
     with pytest.raises(DatasetError, match=f"{LAST} is missing or damaged"):
         list(PatternStream(copy))
+
+
+def test_foreign_columns(copy):
+    path = copy / "patterns" / LAST
+    table = pq.read_table(path)
+    place, words = table.schema.get_field_index("Phi_deg"), pa.array(["steep"] * len(table))
+    for foreign in (table.remove_column(place), table.set_column(place, "Phi_deg", words)):
+        pq.write_table(foreign, path)
+        with pytest.raises(DatasetError, match=f"{LAST} has other columns than the first"):
+            PatternStream(copy)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -127,7 +127,7 @@ def test_no_sigma_is_the_nearest_class_alone(table, truth):
 
 def test_soft_targets_of_any_table(table, truth):
     sigma = 6.0
-    classes, weights = table.soft_targets(truth[:16], sigma, nearest=60)
+    classes, weights = table.soft_targets(truth[:16], sigma)
     expected = np.exp(-0.5 * (brute_force(table, truth[:16]) / sigma) ** 2)
     made = torch.zeros(expected.shape).scatter_add_(1, classes, weights).numpy()
     # In a finer table, the tail is longer than what is kept.

@@ -1,5 +1,6 @@
 """`zoneaxis train`: a network from a data set."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from zoneaxis.cli.options import Seed
 from zoneaxis.cli.terminal import progress_bar, say
 
 UNSET = None  # takes the preset's value
+OF_A_NEW_NETWORK = ("model", "head", "extra", "label_step_deg", "label_bins")
 
 
 def train(
@@ -99,23 +101,19 @@ def train(
 ) -> None:
     """Train a network on a data set, with augmentations drawn while streaming.
 
-    Killed, it goes on from its last checkpoint when run again. Several processes:
-    `accelerate launch --num_processes 2 -m zoneaxis train --passes 2 ...`
+    Killed, it goes on from its last checkpoint when run again. Several processes, with a GPU each
+    where there are any: `torchrun --nproc-per-node 2 -m zoneaxis train --passes 2 ...`
     """
     given = {name: value for name, value in locals().items() if value is not UNSET}
-    from accelerate import PartialState
-
-    from zoneaxis.models.indexer import NetworkIndexer
     from zoneaxis.models.training import train as train_model
 
     data = _place(data)
     settings = _settings(data, preset, given)
-    started = NetworkIndexer.from_pretrained(start) if start else None
-    if not PartialState().is_main_process:
-        train_model(data, settings, out, started, workers=workers)
+    if os.environ.get("RANK", "0") != "0":  # torchrun's; the first process alone speaks
+        train_model(data, settings, out, start, workers=workers)
         return
     with progress_bar("training", "patterns", "loss") as advance:
-        indexer = train_model(data, settings, out, started, workers=workers, progress=advance)
+        indexer = train_model(data, settings, out, start, workers=workers, progress=advance)
     for name, value in indexer.training.items():
         if name.startswith("validation"):
             say(f"{name.replace('_', ' ')}: {value:.3g}")
@@ -129,10 +127,21 @@ def _place(data: str) -> str:
 
 
 def _settings(data: str, preset: str, given: dict[str, Any]) -> Any:
-    """Return the preset's settings with the options that were given."""
+    """Return the preset's settings with the options that were given.
+
+    Raises:
+        SettingsError: no such preset, a value out of range, or an option without effect.
+    """
     from zoneaxis.dataset_builder.recipe import read_recipe
+    from zoneaxis.errors import SettingsError
     from zoneaxis.models.settings import training_preset
 
+    vain = [name for name in OF_A_NEW_NETWORK if name in given and "start" in given]
+    if vain:
+        raise SettingsError(
+            f"--{vain[0].replace('_', '-')} has no effect with --from, which brings network and "
+            "labels: leave it out."
+        )
     settings = training_preset(preset, read_recipe(data))
     changes = {name: value for name, value in given.items() if name in vars(settings)}
     if "extra" in given:

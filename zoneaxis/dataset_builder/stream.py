@@ -68,7 +68,7 @@ class PatternStream(Dataset):
             drop_last: leave out what is left of an epoch after its last whole batch.
 
         Raises:
-            DatasetError: no such split, a file that is missing or damaged.
+            DatasetError: no such split, a file that is missing, damaged or of other columns.
             SettingsError: a number out of range, or a column that is not there.
         """
         from fsspec.core import url_to_fs
@@ -177,7 +177,11 @@ def has_split(folder: str | Path, split: str, config: str = "patterns") -> bool:
     from fsspec.core import url_to_fs
 
     files, root = url_to_fs(str(folder))
-    return bool(files.glob(f"{root}/{config}/{split}-*.parquet"))
+    try:
+        paths = files.ls(f"{root}/{config}", detail=False)
+    except OSError:
+        return False
+    return any(posixpath.basename(path).startswith(f"{split}-") for path in paths)
 
 
 def shuffled_rows(sizes: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
@@ -204,14 +208,20 @@ def _row_groups(
     """Return the row groups of a split, each as path and number in that file, and their rows.
 
     Raises:
-        DatasetError: no such split, a file that is missing or damaged.
+        DatasetError: no such split, a file that is missing, damaged or of other columns.
         SettingsError: a column that is not there.
     """
-    groups, sizes = [], []
+    groups, sizes, schema = [], [], None
     for path in _shards(files, folder, split):
         with _opened(files, path) as file:
             if unknown := set(columns) - set(file.schema_arrow.names):
                 raise SettingsError(f"{path} has no column {', '.join(sorted(unknown))}.")
+            schema = schema or file.schema_arrow
+            if not file.schema_arrow.equals(schema):
+                raise DatasetError(
+                    f"{path} has other columns than the first file of the split: remove it and "
+                    "build it, or download it, again."
+                )
             for number in range(file.num_row_groups):
                 groups.append((path, number))
                 sizes.append(file.metadata.row_group(number).num_rows)

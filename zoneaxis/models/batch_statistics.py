@@ -14,23 +14,22 @@ class BatchStatistics:
 
     def __init__(self, network: nn.Module) -> None:
         norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        kept = [m for m in norms if m.running_mean is not None]
-        self._running = [t for m in kept for t in (m.running_mean, m.running_var)]
+        self._norms = [norm for norm in norms if norm.running_mean is not None]
         self._before = torch.empty(0)
         self._sum = torch.empty(0)
 
     @torch.no_grad()
     def start_step(self) -> None:
         """Remember the statistics."""
-        if self._running:
-            self._before = self._joined()
+        if self._norms:
+            self._before = torch.cat(self._running)
             self._sum = torch.zeros_like(self._before)
 
     @torch.no_grad()
     def end_pass(self) -> None:
         """Take what a pass has made of them, and put back what it found."""
-        if self._running:
-            self._sum += self._joined()
+        if self._norms:
+            self._sum += torch.cat(self._running)
             self._set(self._before)
 
     @torch.no_grad()
@@ -41,14 +40,17 @@ class BatchStatistics:
             passes: of all processes.
             summed: adds a tensor up over the processes.
         """
-        if self._running:
+        if self._norms:
             self._set(summed(self._sum) / passes)
+        for norm in self._norms:
+            norm.num_batches_tracked.zero_()  # it counts passes, and nothing uses it
 
-    def _joined(self) -> torch.Tensor:
-        return torch.cat(self._running)
+    @property
+    def _running(self) -> list[torch.Tensor]:
+        # Asked for anew each time: DistributedDataParallel puts other tensors in their place.
+        return [tensor for norm in self._norms for tensor in (norm.running_mean, norm.running_var)]
 
     def _set(self, values: torch.Tensor) -> None:
-        for tensor, part in zip(
-            self._running, values.split([len(t) for t in self._running]), strict=True
-        ):
+        running = self._running
+        for tensor, part in zip(running, values.split([len(t) for t in running]), strict=True):
             tensor.copy_(part)

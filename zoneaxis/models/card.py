@@ -27,7 +27,13 @@ METRICS = {
     "validation_empty_rejected": ("vacuum and amorphous patterns rejected", "%", 100, True),
 }
 UNITS = {"_deg": "degrees", "_px": "pixels", "_inv_angstrom": "1/Å", "_mrad": "mrad", "_nm": "nm"}
-ELSEWHERE = ("model", "head", "extras", "fine_tuned_from")  # in the card's first table
+ELSEWHERE = (
+    "model",
+    "head",
+    "extras",
+    "fine_tuned_from",
+    "dataset_repository",
+)  # in the card's first table
 MOST_PARTS = 8  # of a setting that is a list
 VALIDATION = "simulated patterns, augmented, of directions held out of training"
 SCAN_VALIDATION = "measured patterns, augmented, of grains held out of training"
@@ -135,6 +141,7 @@ def model_facts(
             ColumnFacts(name, "float32", _unit(name), PROPERTIES[name])
             for name in ("vacuum", "amorphous", *extras)
         ),
+        dataset_repository=training.get("dataset_repository"),
         fine_tuned_from=training.get("fine_tuned_from"),
         temperature=temperature,
         confidence_threshold=min_confidence or None,

@@ -168,7 +168,7 @@ class OrientationLabels:
         return torch.cat(found)
 
     def soft_targets(
-        self, matrices: torch.Tensor, sigma_deg: float, nearest: int = 12
+        self, matrices: torch.Tensor, sigma_deg: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the classes near given orientations and how much each is meant.
 
@@ -176,26 +176,35 @@ class OrientationLabels:
             matrices: G, shape (n, 3, 3).
             sigma_deg: the weight falls with misorientation as a Gaussian of this width; 0 for the
                 nearest class alone.
-            nearest: pairs of base class and symmetry operator that are kept.
 
         Returns:
             Class numbers and weights that sum to 1, on the device of `matrices`, both of shape
-            (n, m): m is 1 for sigma 0, or up to 5 in-plane bins of each pair.
+            (n, m): m is 1 for sigma 0, or about what lies within 3 sigma.
         """
         if not sigma_deg:
             classes = self.nearest_class(matrices)[:, None]
             return classes, torch.ones(classes.shape, device=classes.device)
-        parts = [self._near(part, nearest) for part in self._parts(matrices)]
+        count, reach = self._within(3 * math.radians(sigma_deg))
+        parts = [self._near(part, count, reach) for part in self._parts(matrices)]
         classes, cosine = (torch.cat(column) for column in zip(*parts, strict=True))
         distance = torch.rad2deg(2 * cosine.clamp(max=1).acos())
         return classes, torch.softmax(-0.5 * (distance / sigma_deg) ** 2, dim=1)
 
-    def _near(self, quaternions: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _within(self, angle: float) -> tuple[int, int]:
+        """Return how many pairs of base class and operator, and bins of each, lie so near."""
+        # Shares of the sphere and of all rotations; neither is filled quite evenly.
+        turn = angle - math.sin(angle) if self.bins == 1 else math.pi * (1 - math.cos(angle)) / 2
+        pairs = len(self.euler_deg) * len(self._operators)
+        bins = 2 * math.ceil(angle / (2 * math.pi / self.bins)) + 1
+        return max(12, math.ceil(pairs * turn / math.pi)), min(self.bins, max(5, bins))
+
+    def _near(
+        self, quaternions: torch.Tensor, count: int, reach: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return classes near orientations and cosines of half the misorientation, (n, m)."""
         r, angle, best = (t.flatten(1) for t in self._compared(quaternions))
         nearest = self._cosine(r, best - angle).topk(min(count, r.shape[1]), dim=1).indices
         r, angle, best = (t.gather(1, nearest)[..., None] for t in (r, angle, best))
-        reach = min(self.bins, 5)
         bins = best + torch.arange(reach, device=best.device) - reach // 2
         base = nearest[..., None] % len(self.euler_deg)
         classes = base * self.bins + bins.long() % self.bins

@@ -10,15 +10,12 @@ from torch import nn
 from zoneaxis.dataset_builder.recipe import Recipe
 from zoneaxis.dataset_builder.schema import DISKS
 from zoneaxis.dataset_builder.transforms import DiskTransform, Transform
-from zoneaxis.diffraction.orientations import misorientation_deg
 from zoneaxis.errors import SettingsError
 from zoneaxis.models.extras import extras_loss
 from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.labels import CRYSTAL, OrientationLabels
 from zoneaxis.models.preprocessing import CartesianInput, PolarInput
 from zoneaxis.models.settings import TrainingSettings
-
-SAME_DEG = 0.1  # classes so near are one orientation, met in two ways on the edge of the sector
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +71,15 @@ class Objective:
             rows = {**rows, "image": torch.from_numpy(rows["image"]).to(self.device)}
         return replace(self.transform, epoch=epoch)(rows)
 
+    @torch.no_grad()
+    def inputs(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        """Return an augmented batch as the network takes it."""
+        return self.preprocess(batch["pattern"], float(batch["inv_angstrom_per_pixel"][0]))
+
+    @torch.no_grad()
     def output(self, network: nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
-        """Return what the network makes of an augmented batch, float32, shape (b, outputs)."""
-        with torch.no_grad():
-            pixel = float(batch["inv_angstrom_per_pixel"][0])
-            inputs = self.preprocess(batch["pattern"], pixel)
-        with torch.set_grad_enabled(network.training):
-            return network(inputs).float()
+        """Return what a network in use makes of an augmented batch, shape (b, outputs)."""
+        return network.eval()(self.inputs(batch))
 
     def loss(self, output: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return cross entropy with the soft labels plus the loss of further outputs, a scalar."""
@@ -100,10 +99,7 @@ class Objective:
     def class_hits(self, output: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return which crystals are given exactly their class, bool, shape (crystals,)."""
         crystal = batch["kind"] == CRYSTAL
-        nearest = self.labels.soft_targets(batch["matrix"][crystal], 0.0)[0][:, 0]
+        nearest = self.labels.nearest_class(batch["matrix"][crystal])
         found = output[crystal, : self.labels.n_orientations].argmax(dim=1)
-        apart = misorientation_deg(
-            *(self.labels.class_matrices(c).double().cpu().numpy() for c in (found, nearest)),
-            self.labels.crystal.proper_operators,
-        )
-        return torch.from_numpy(apart < SAME_DEG)
+        # On the edge of the sector, two classes are one orientation, of which one is the nearest.
+        return self.labels.nearest_class(self.labels.class_matrices(found)) == nearest

@@ -32,6 +32,8 @@ def network_arguments(
     _require_known(model)
     shared = {"bins": labels.bins, "extras": extras}
     if "zoneaxis_polar" in model:
+        if head != "flat":
+            raise SettingsError(f"head = {head!r}: a polar network has a head of its own.")
         return model, shared
     if "zoneaxis" in model:
         return model, {**shared, "head": head}

@@ -53,7 +53,7 @@ class Run:
         """Return the state before the first step.
 
         Raises:
-            SettingsError: timm knows no such optimizer or schedule.
+            SettingsError: timm knows no such optimizer.
         """
         from timm.optim import create_optimizer_v2
         from timm.utils import ModelEmaV3
@@ -156,21 +156,18 @@ def _scheduler(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> 
     from timm.scheduler import create_scheduler_v2
 
     if settings.schedule == PLATEAU:
-        return ReduceLROnPlateau(optimizer, factor=0.5, patience=settings.patience)
-    try:
-        scheduler, _ = create_scheduler_v2(
-            optimizer,
-            sched=settings.schedule,
-            num_epochs=settings.steps,
-            warmup_epochs=max(1, min(100, settings.steps // 10)),
-            warmup_lr=0.01 * settings.learning_rate,
-            step_on_epochs=False,
-            updates_per_epoch=1,
-        )
-    except (ValueError, AssertionError, TypeError) as error:
-        raise SettingsError(f"schedule = {settings.schedule!r}: {error}.") from error
-    if scheduler is None:
-        raise SettingsError(f"schedule = {settings.schedule!r}: timm knows no such schedule.")
+        # torch counts the epochs beyond its patience.
+        patience = settings.patience - 1
+        return ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, threshold=0)
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched=settings.schedule,
+        num_epochs=settings.steps,
+        warmup_epochs=max(1, min(100, settings.steps // 10)),
+        warmup_lr=0.01 * settings.learning_rate,
+        step_on_epochs=False,
+        updates_per_epoch=1,
+    )
     return scheduler
 
 

@@ -9,8 +9,10 @@ from zoneaxis.dataset_builder.schema import DISKS, PATTERNS
 from zoneaxis.dataset_builder.transforms import Augmentation
 from zoneaxis.errors import SettingsError
 
-PRECISIONS = ("no", "bf16", "fp16")
+PRECISIONS = ("no", "bf16")
 PLATEAU = "plateau"
+SCHEDULES = ("cosine", "tanh", PLATEAU)
+LEAST_SIGMA_DEG = 0.05  # narrower soft labels are 0 everywhere
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,22 @@ class TrainingSettings:
         extras: further outputs, of `zoneaxis.models.extras`.
         config: "patterns", the images of the data set, or "disks", drawn anew for each batch with
             a semi-angle of convergence of its own.
-        images: augmented patterns seen in all; the last batch is whole or left out.
+        images: augmented patterns seen in all; the last batch is whole or left out, the first
+            always seen.
         epoch_images: after so many patterns figures are measured and a checkpoint is written.
         batch_size: patterns a step.
         passes: parts in which a batch goes through the network. Processes share them, so that one
             process and several give the same result.
         optimizer: of timm.
         learning_rate: its largest value.
-        schedule: of timm, by steps, such as "cosine"; or "plateau", which halves the rate when the
-            validation loss has not fallen for `patience` epochs.
+        schedule: of timm, by steps, "cosine" or "tanh"; or "plateau", which halves the
+            rate when the validation loss has not fallen for `patience` epochs.
         patience: epochs.
         weight_decay: of the optimizer, for matrices.
-        clip_grad: largest norm of all gradients together.
+        clip_grad: largest norm of all gradients together; 0 for no limit.
         average: share that a moving average of the weights keeps at each step, lower at the
             beginning; 0 for none.
-        mixed_precision: "no", "bf16" or "fp16".
+        mixed_precision: "no" or "bf16".
         label_step_deg: spacing of the direction classes; None for the data set's own classes,
             which are the paper's.
         label_bins: in-plane classes over 360 degrees, where label_step_deg is given.
@@ -75,18 +78,27 @@ class TrainingSettings:
         whole = ("images", "epoch_images", "batch_size", "passes", "patience", "label_bins")
         for name in (*whole, "validation_patterns", "seed"):
             value, least = getattr(self, name), 0 if name == "seed" else 1
-            if not isinstance(value, int) or value < least:
+            if type(value) is not int or value < least:
                 raise SettingsError(f"{name} = {value}: expected a whole number from {least} on.")
-        for name in ("learning_rate", "label_step_deg", "clip_grad"):
+        for name in ("learning_rate", "label_step_deg"):
             value = getattr(self, name)
             if not (name == "label_step_deg" and value is None) and not 0 < value < math.inf:
                 raise SettingsError(f"{name} = {value}: expected more than 0.")
-        for name in ("weight_decay", "label_sigma_deg"):
+        for name in ("weight_decay", "clip_grad"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} = {getattr(self, name)}: expected 0 or more.")
+        sigma = self.label_sigma_deg
+        if sigma != 0 and not LEAST_SIGMA_DEG <= sigma < math.inf:
+            raise SettingsError(
+                f"label_sigma_deg = {sigma}: expected {LEAST_SIGMA_DEG} or more, or 0."
+            )
         if not 0 <= self.average < 1:
             raise SettingsError(f"average = {self.average}: expected 0 to less than 1.")
-        choices = {"config": (PATTERNS, DISKS), "mixed_precision": PRECISIONS}
+        choices = {
+            "config": (PATTERNS, DISKS),
+            "mixed_precision": PRECISIONS,
+            "schedule": SCHEDULES,
+        }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise SettingsError(
@@ -117,8 +129,10 @@ def training_preset(name: str, recipe: PatternRecipe) -> TrainingSettings:
             images, the learning rate halved after 20 epochs without a lower validation loss, one
             class an orientation, the paper's augmentations. What it does not print is ours: Adam
             at 1e-3, batches of 64. Its patterns were simulated at each in-plane angle; ours are
-            turned by whole steps, which gives the same patterns. The logarithm of its first
-            augmentation is taken by the network's preprocessing.
+            turned by whole steps, which gives the same patterns. One thing differs: of its first
+            augmentation, the drawn range [1, m] decides which faint pixels are lost, but the
+            logarithm itself is that of `CartesianInput`, over one range for all patterns, so that
+            a scan needs no m.
         recipe: of the data set, for the step of its in-plane classes.
 
     Raises:
@@ -145,6 +159,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adam",
         "schedule": PLATEAU,
         "weight_decay": 0.0,
+        "clip_grad": 0.0,
         "average": 0.0,
         "label_step_deg": None,
         "label_sigma_deg": 0.0,

@@ -64,7 +64,7 @@ class Validation:
         """Return loss, share of exact classes and shares near the truth; see `summary`."""
         losses, hits, angles = [], [], []
         for batch in self._crystal:
-            output = self.objective.output(indexer.network.eval(), batch)
+            output = self.objective.output(indexer.network, batch)
             losses += [self.objective.loss(output, batch).item()] * len(output)
             hits.append(self.objective.class_hits(output, batch))
             best = indexer.labels.n_best(output[:, : indexer.labels.n_classes], 1)[0][:, 0]
@@ -90,7 +90,7 @@ class Validation:
         batches = self._batches(
             min(CALIBRATED_ON, self.settings.validation_patterns), 2, empty=False
         )
-        outputs = [self.objective.output(indexer.network.eval(), batch) for batch in batches]
+        outputs = [self.objective.output(indexer.network, batch) for batch in batches]
 
         def cross_entropy(log_temperature: float) -> float:
             tempered = replace(indexer, temperature=math.exp(log_temperature))
@@ -136,7 +136,7 @@ class Validation:
     def _answers(self, indexer: NetworkIndexer, batches: Batches) -> dict[str, np.ndarray]:
         parts = []
         for batch in batches:
-            found = indexer.answers(self.objective.output(indexer.network.eval(), batch))
+            found = indexer.answers(self.objective.output(indexer.network, batch))
             right = _right(indexer, found.euler_deg[:, 0], batch["matrix"])
             parts.append((found.score[:, 0], found.indexed, right))
         columns = (np.concatenate(column) for column in zip(*parts, strict=True))
