@@ -1,9 +1,10 @@
 """Networks trained for the same time on the same data, and the paper's recipe at reduced scale.
 
-    python benchmarks/bench_training.py [--seconds 600] [--work DIR] [--runs polar,cnn,...]
+    python benchmarks/bench_training.py [--seconds 480] [--work DIR] [--runs polar,cnn,...]
 
-Each run has one thread, and as many go side by side as there are cores. Figures go to
-benchmarks/results/training.json, with the curve of accuracy against images seen.
+Each run has one thread, and as many go side by side as there are cores; runs whose figures are in
+the work folder are not repeated. "polar long" and "paper reduced" take as long as they need.
+Figures go to benchmarks/results/training.json, with the curve of accuracy against images seen.
 
 Held out: augmented patterns of directions that training never saw. Full Euler: patterns simulated
 at random orientations, no image turned, which shows whether a network reads the in-plane angle
@@ -54,13 +55,20 @@ RUNS = {
     "polar": {"model": "zoneaxis_polar_small"},
     "cnn flat": {"model": "zoneaxis_cnn_3200"},
     "cnn factored": {"model": "zoneaxis_cnn_3200", "head": "factored"},
+    "polar long": {
+        "images": 120_000,
+        "epoch_images": 6000,
+        "learning_rate": 2e-3,
+        "average": 0.999,
+        "mixed_precision": "bf16",
+    },
     "paper reduced": {"model": "zoneaxis_cnn_small"},
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=600.0, help="of training, each")
+    parser.add_argument("--seconds", type=float, default=480.0, help="of training, each")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "training")
     parser.add_argument("--runs", default=",".join(RUNS))
     parser.add_argument("--one", help="this run alone, in this process")
@@ -74,7 +82,8 @@ def main() -> None:
         build(recipe, arguments.work / name)
     names = arguments.runs.split(",")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda name: in_process(name, arguments), names))
+        waiting = [name for name in names if not (arguments.work / f"{name}.json").exists()]
+        list(pool.map(lambda name: in_process(name, arguments), waiting))
     rows = [json.loads((arguments.work / f"{name}.json").read_text()) for name in names]
     write_results(
         RESULTS / "training.json", {"seconds": arguments.seconds, "threads_a_run": 1}, rows
@@ -115,6 +124,8 @@ def measure(name: str, work: Path, seconds: float) -> None:
 
 def timed(name: str, data: Path, seconds: float) -> TrainingSettings:
     """Return settings whose length takes so many seconds, by the rate of a short run."""
+    if "images" in RUNS[name]:
+        return TrainingSettings(**RUNS[name])
     short = TrainingSettings(**RUNS[name], images=64 * 12, validation_patterns=64)
     times = []
     train(data, short, progress=lambda *_: times.append(time.perf_counter()))

@@ -61,6 +61,30 @@ def merge_cards(new: str, old: str | None, *, place: str = "the Hub") -> str:
     return f"---\n{CardData(**header, **{MARK: mark}).to_yaml()}\n---\n{text}"
 
 
+def relocate(card: str, old: str, new: str) -> str:
+    """Return a card of ours with a place replaced in its text; what was not edited still is not.
+
+    Args:
+        card: README.md with our mark, or without, which is then none of ours.
+        old: the place, as the text has it.
+        new: what stands there instead.
+
+    Raises:
+        HubError: its header is no YAML.
+    """
+    parsed = _parse(card, "the folder")
+    header = parsed.data.to_dict()
+    text = parsed.text.replace(old, new)
+    if MARK in header:
+        mark = _read_mark(header[MARK])
+        moved = _sections(text)
+        for heading, section in _sections(parsed.text).items():
+            if heading in moved and mark["sections"].get(heading) == _hash(section):
+                mark["sections"][heading] = _hash(moved[heading])
+        header[MARK] = mark
+    return f"---\n{CardData(**header).to_yaml()}\n---\n{text}"
+
+
 def _mark(header: dict[str, Any], text: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the mark of a card that had one itself, where it was written by us before."""
     hashes = {heading: _hash(section) for heading, section in _sections(text).items()}

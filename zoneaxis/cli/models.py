@@ -74,7 +74,7 @@ def train(
         ),
     ] = UNSET,
     mixed_precision: Annotated[
-        str | None, typer.Option(help="no, bf16 or fp16.", show_default="no")
+        str | None, typer.Option(help="no or bf16.", show_default="no")
     ] = UNSET,
     label_step_deg: Annotated[
         float | None,
@@ -112,6 +112,8 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # torchrun's; the first process alone speaks
         train_model(data, settings, out, start, workers=workers)
         return
+    if (out / "checkpoint.safetensors").exists():
+        say(f"Going on from {out / 'checkpoint.safetensors'}")
     with progress_bar("training", "patterns", "loss") as advance:
         indexer = train_model(data, settings, out, start, workers=workers, progress=advance)
     for name, value in indexer.training.items():

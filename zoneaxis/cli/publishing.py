@@ -49,13 +49,15 @@ def export(
     model: Annotated[str, typer.Argument(help=MODEL)],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
 ) -> None:
-    """Write a network as ONNX, for programs without torch; needs `pip install 'zoneaxis[onnx]'`.
+    """Write a network as ONNX, for programs without torch; needs the extra onnx of the package.
 
     Its metadata "zoneaxis" tell how patterns are prepared and what the outputs mean.
     """
     from zoneaxis.files import require_writable
     from zoneaxis.models.indexer import NetworkIndexer
 
+    if out.suffix != ".onnx":
+        raise SettingsError(f"{out}: ONNX files end in .onnx.")
     require_writable(out)
     size = NetworkIndexer.from_pretrained(model).export_onnx(out).stat().st_size
     say(f"{out}, {size / 1e6:.1f} MB")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from zoneaxis.cards import DatasetFacts
+from zoneaxis.cards.merge import relocate
 from zoneaxis.dataset_builder.croissant import CROISSANT_FILE
 from zoneaxis.dataset_builder.manifest import (
     MANIFEST_FILE,
@@ -110,4 +111,4 @@ def _card(folder: Path, repository: str) -> str:
             f"{folder / CARD} cannot be read ({error}): mend it, or remove it and run the build "
             "again, which writes it."
         ) from error
-    return card.replace(json.dumps(DatasetFacts.location), json.dumps(repository))
+    return relocate(card, json.dumps(DatasetFacts.location), json.dumps(repository))

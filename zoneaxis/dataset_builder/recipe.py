@@ -166,6 +166,7 @@ def read_recipe(folder: str | Path) -> Recipe | ScanRecipe:
 
     Raises:
         DatasetError: no folder, no recipe.json in it, or a damaged one.
+        HubError: the Hub cannot be reached.
     """
     from fsspec.core import url_to_fs
 
@@ -174,7 +175,7 @@ def read_recipe(folder: str | Path) -> Recipe | ScanRecipe:
         place = f"{place}/{RECIPE_FILE}"
     try:
         files, path = url_to_fs(place)
-        return recipe_from_json(files.cat_file(path).decode("utf-8"))
+        return recipe_from_json(_text(files, path, place))
     except (FileNotFoundError, NotADirectoryError) as error:
         where, _, name = place.rpartition("/")
         raise DatasetError(
@@ -182,6 +183,15 @@ def read_recipe(folder: str | Path) -> Recipe | ScanRecipe:
         ) from error
     except (DatasetError, OSError, ValueError) as error:
         raise DatasetError(f"{place} cannot be read. {error}") from error
+
+
+def _text(files: Any, path: str, place: str) -> str:
+    if not place.startswith("hf:"):
+        return files.cat_file(path).decode("utf-8")
+    from zoneaxis.hub import one_error
+
+    with one_error(place):
+        return files.cat_file(path).decode("utf-8")
 
 
 # The frame decides k_max: the paper prints 8 mrad = 0.41 1/Å, one ring of reflections of LiNiO2;

@@ -118,12 +118,13 @@ def training_figure(history: Sequence[Mapping[str, float | None]]) -> "Figure":
     shares.set_ylim(0, 100)
     if median.lines:
         median.set_ylim(bottom=0)
-    names = ("loss", "share of validation patterns (%)", "median misorientation (°)")
+    names = ("loss", "share of patterns (%)", "median misorientation (°)")
     for ax, name in zip((loss, shares, median), names, strict=True):
         ax.set_xlabel("patterns seen")
         ax.set_ylabel(name)
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.spines[["top", "right"]].set_visible(False)
+        ax.set_visible(bool(ax.lines))  # without held-out patterns, only the loss is known
     return figure
 
 
@@ -218,8 +219,8 @@ def _draw_probability(
         linewidth=0,
     )
     points = project(np.stack([truth, answer]), sign)
-    ax.plot(*points[0], "x", color="#d55e00", markersize=9)
-    ax.plot(*points[1], "o", color="#d55e00", markersize=11, fillstyle="none")
+    ax.plot(*points[0], "x", color="#d55e00", markersize=5)
+    ax.plot(*points[1], "o", color="#d55e00", markersize=15, fillstyle="none")
     return dots
 
 

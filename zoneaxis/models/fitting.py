@@ -1,6 +1,7 @@
 """The loop over the steps of a training run."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -47,7 +48,9 @@ class Fitting:
         self.validation = None
         if accelerator.is_main_process and Validation.is_possible(data, settings):
             self.validation = Validation(data, self.objective, settings)
-        self.network, self.optimizer = accelerator.prepare(run.network, run.optimizer)
+        with warnings.catch_warnings():  # its successor is not in older versions of torch
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")
+            self.network, self.optimizer = accelerator.prepare(run.network, run.optimizer)
         self.statistics = BatchStatistics(run.network)
 
     def go(self, workers: int, progress: Progress | None) -> None:
@@ -167,7 +170,8 @@ class Fitting:
         text = "lower the learning rate."
         if self.checkpoint and self.run.history:
             images = self.run.history[-1]["images"]
-            text += f" {self.checkpoint} holds the last good state, after {images:,} images."
+            text += f" {self.checkpoint} holds the last good state, after {images:,} images; "
+            text += "as it goes on with the same settings only, name another folder for others."
         return text
 
     def _indexer(self) -> NetworkIndexer:

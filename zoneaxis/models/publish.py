@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from zoneaxis.cards import ModelFacts
+from zoneaxis.cards.merge import relocate
 from zoneaxis.dataset_builder.manifest import file_entry
 from zoneaxis.errors import CheckpointError
 from zoneaxis.hub import CARD, Push, push, require_name
@@ -81,4 +82,4 @@ def _card(folder: Path, repository: str) -> str:
             f"{folder / CARD} cannot be read ({error}): mend it, or remove it and save the model "
             "again, which writes it."
         ) from error
-    return card.replace(json.dumps(ModelFacts.location), json.dumps(repository))
+    return relocate(card, json.dumps(ModelFacts.location), json.dumps(repository))

@@ -126,7 +126,10 @@ class Run:
 
         if not path.exists():
             return False
-        tensors = read_tensors(path)
+        try:
+            tensors = read_tensors(path)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} is damaged: remove it to start again.") from error
         try:
             with safe_open(path, "pt") as file:
                 state = json.loads(file.metadata()["state"])

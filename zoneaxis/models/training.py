@@ -84,6 +84,7 @@ def train(
         fitting.go(workers, progress)
         trained = fitting.result(values)
     if checkpoint and accelerator.is_main_process:
+        _require_untrained(out)  # another training may have been quicker
         trained.save_pretrained(out, figures=True)
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
@@ -104,10 +105,7 @@ def _accelerator(settings: TrainingSettings, out: Path | None) -> Accelerator:
     """
     if out is not None:
         require_writable(_checkpoint(out))
-        if (out / "config.json").exists():
-            raise CheckpointError(
-                f"{out} holds a trained model: name another folder, or remove it."
-            )
+        _require_untrained(out)
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
         mixed_precision="no",
@@ -121,6 +119,11 @@ def _accelerator(settings: TrainingSettings, out: Path | None) -> Accelerator:
             "processes: make it a multiple of them (--passes)."
         )
     return accelerator
+
+
+def _require_untrained(out: Path) -> None:
+    if (out / "config.json").exists():
+        raise CheckpointError(f"{out} holds a trained model: name another folder, or remove it.")
 
 
 def _beginning(

@@ -67,8 +67,8 @@ class Validation:
             output = self.objective.output(indexer.network, batch)
             losses += [self.objective.loss(output, batch).item()] * len(output)
             hits.append(self.objective.class_hits(output, batch))
-            best = indexer.labels.n_best(output[:, : indexer.labels.n_classes], 1)[0][:, 0]
-            angles.append(_apart(indexer, best.numpy(), batch["matrix"]))
+            best = matrices_from_euler(indexer.answers(output).euler_deg[:, 0])
+            angles.append(_apart(indexer, best, batch["matrix"]))
         angle = np.concatenate(angles)
         return {
             "validation_loss": float(np.mean(losses)),
