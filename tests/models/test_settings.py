@@ -46,6 +46,7 @@ def test_the_papers_schedule(nickelate):
 
     paper = training_preset("paper", preset("stepped", nickelate))
     assert paper.images == 14_745_600  # 900 x 16,384
+    assert paper.epoch_images == 16_384
     assert (paper.schedule, paper.patience) == ("plateau", 20)
     assert (paper.average, paper.clip_grad, paper.weight_decay) == (0, 0, 0)
     assert (paper.label_step_deg, paper.label_sigma_deg) == (None, 0.0)

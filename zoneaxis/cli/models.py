@@ -45,7 +45,7 @@ def train(
         int | None, typer.Option(help="Augmented patterns to learn from.", show_default="20000")
     ] = UNSET,
     epoch_images: Annotated[
-        int | None, typer.Option(help="Patterns between two checkpoints.", show_default="16384")
+        int | None, typer.Option(help="Patterns between two checkpoints.", show_default="4096")
     ] = UNSET,
     batch_size: Annotated[
         int | None, typer.Option(help="Patterns a step.", show_default="64")

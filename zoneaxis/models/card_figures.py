@@ -117,7 +117,7 @@ def training_figure(history: Sequence[Mapping[str, float | None]]) -> "Figure":
     _draw_course(median, history, {"median_deg": "validation"})
     shares.set_ylim(0, 100)
     if median.lines:
-        median.set_ylim(bottom=0)
+        median.set_ylim(0, 1.1 * median.dataLim.y1)
     names = ("loss", "share of patterns (%)", "median misorientation (°)")
     for ax, name in zip((loss, shares, median), names, strict=True):
         ax.set_xlabel("patterns seen")

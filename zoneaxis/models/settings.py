@@ -56,7 +56,7 @@ class TrainingSettings:
     extras: tuple[str, ...] = ()
     config: str = PATTERNS
     images: int = 20_000
-    epoch_images: int = 16_384
+    epoch_images: int = 4096
     batch_size: int = 64
     passes: int = 1
     optimizer: str = "adamw"
@@ -156,6 +156,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "model": "zoneaxis_cnn_3200",
         "images": 900 * 16_384,
+        "epoch_images": 16_384,
         "optimizer": "adam",
         "schedule": PLATEAU,
         "weight_decay": 0.0,
