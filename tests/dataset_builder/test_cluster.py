@@ -42,3 +42,17 @@ def test_nobody_at_the_address(recipe, tmp_path, monkeypatch):
         build(recipe, tmp_path, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(SettingsError, match="No Dask scheduler answers at nowhere"):
         build(recipe, tmp_path, scheduler="nowhere:x")
+
+
+def test_a_cluster_is_not_asked_for_other_work(recipe, tmp_path, monkeypatch):
+    """Dask computes here afterwards, even while somebody still holds the error."""
+    import dask.array
+    from distributed import default_client
+
+    monkeypatch.setattr("zoneaxis.dataset_builder.cluster.SECONDS_TO_CONNECT", 1)
+    with pytest.raises(SettingsError) as held:
+        build(recipe, tmp_path, scheduler="nowhere:x")
+    with pytest.raises(ValueError, match="No clients found"):
+        default_client()
+    assert dask.array.ones(4, chunks=2).sum().compute() == 4
+    del held

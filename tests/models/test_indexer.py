@@ -239,7 +239,7 @@ def test_networks_of_timm(name, labels, recipe, patterns, tmp_path):
 
 
 def test_an_unknown_network(labels, recipe):
-    with pytest.raises(SettingsError, match="No network 'resnet51': choose one of test_zoneaxis"):
+    with pytest.raises(SettingsError, match="No network 'resnet51': choose resnet51q"):
         create_indexer("resnet51", labels, recipe)
 
 

@@ -30,7 +30,8 @@ def map_on_cluster(
     from distributed.scheduler import KilledWorker
 
     try:
-        client = Client(address, timeout=SECONDS_TO_CONNECT)
+        # Not as the default: Dask would send all later work there, even where nobody answered.
+        client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"No Dask scheduler answers at {address}: start one with `dask scheduler`, and give "
@@ -42,7 +43,7 @@ def map_on_cluster(
             for key, arguments in jobs.items()
         }
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 future.result()
                 yield futures[future]
         except (FutureCancelledError, CommClosedError, KilledWorker) as error:

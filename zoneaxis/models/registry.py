@@ -1,5 +1,6 @@
 """Networks by name: those of zoneaxis, and any of timm's behind `zoneaxis_backbone`."""
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from zoneaxis.errors import SettingsError
@@ -75,5 +76,6 @@ def _require_known(model: str) -> None:
     import zoneaxis.models.polar  # noqa: F401 - importing them registers their networks
 
     if not timm.is_model(model):
-        known = ", ".join(timm.list_models("*zoneaxis*"))
-        raise SettingsError(f"No network {model!r}: choose one of {known}, or any of timm's.")
+        near = get_close_matches(model, timm.list_models(), 3)
+        known = ", ".join(near or timm.list_models("zoneaxis*"))
+        raise SettingsError(f"No network {model!r}: choose {known}, or any other of timm's.")
