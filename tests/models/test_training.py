@@ -58,6 +58,15 @@ def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**{"model": POLAR, **SHORT, **changes})
 
 
+@pytest.fixture
+def one_thread():
+    """As in other processes: another order of sums is rounded otherwise, and training tells."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def weights(indexer) -> dict[str, torch.Tensor]:
     return indexer.network.state_dict()
 
@@ -177,11 +186,13 @@ def arguments(data: Path, out: Path, run: dict) -> list[str]:
     return ["-m", "zoneaxis", "train", *(text for pair in pairs for text in pair)]
 
 
-def test_a_killed_run_goes_on(tiny_dataset, tmp_path):
+def test_a_killed_run_goes_on(tiny_dataset, tmp_path, one_thread):
     """SIGKILL, which nothing can catch, at whatever step it comes."""
     run = {**RUNS[CNN], "images": 16 * 150, "epoch_images": 16 * 50}
     command = [sys.executable, *arguments(tiny_dataset, tmp_path, run)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     patience = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < patience:
         assert process.poll() is None
@@ -205,7 +216,7 @@ assert PartialState().num_processes == 2
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
-def test_two_processes_give_what_one_gives(tiny_dataset, tmp_path, run):
+def test_two_processes_give_what_one_gives(tiny_dataset, tmp_path, one_thread, run):
     """Two that exchange gradients and statistics, which the script itself makes sure of."""
     run = {**run, "passes": 2, "patience": 20}
     (tmp_path / "script.py").write_text(TRAIN)
@@ -218,12 +229,7 @@ def test_two_processes_give_what_one_gives(tiny_dataset, tmp_path, run):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=300,
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as there: sums of another order are rounded otherwise
-    try:
-        one = train(tiny_dataset, settings(**run))
-    finally:
-        torch.set_num_threads(threads)
+    one = train(tiny_dataset, settings(**run))
     two = NetworkIndexer.from_pretrained(tmp_path / "two")
     assert_equal_weights(two, one, atol=1e-5, rtol=1e-4)
     for here, there in zip(figures(one), figures(two), strict=True):
