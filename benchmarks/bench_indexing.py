@@ -7,13 +7,11 @@ Stages are timed on batches of the indexer's size, the whole path through `Netwo
 
 import argparse
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, write_results
+from common import RESULTS, shortest_s, write_results
 
 from zoneaxis.dataset_builder.recipe import preset
 from zoneaxis.diffraction.crystal import load_crystal
@@ -81,19 +79,9 @@ def rates(indexer: NetworkIndexer, patterns: np.ndarray, repeats: int) -> dict[s
     }
     if half is not network:
         stages["network, bfloat16"] = lambda: half(inputs)
-    made = {name: len(batch) / seconds(stage, repeats) for name, stage in stages.items()}
-    index = seconds(lambda: indexer.index(patterns, PIXEL), repeats)
+    made = {name: len(batch) / shortest_s(stage, repeats) for name, stage in stages.items()}
+    index = shortest_s(lambda: indexer.index(patterns, PIXEL), repeats)
     return {**made, "index": len(patterns) / index}
-
-
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    """Return the shortest time of several; the first is for warming up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
 
 
 if __name__ == "__main__":

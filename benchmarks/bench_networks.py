@@ -9,13 +9,12 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import timm
 import torch
-from common import RESULTS, write_results
+from common import RESULTS, shortest_s, write_results
 from torch.nn.functional import cross_entropy
 
 import zoneaxis.models.backbone
@@ -59,7 +58,7 @@ def forward(name: str) -> dict:
     network = timm.create_model(name).eval()
     images = torch.rand(BATCH, *network.default_cfg["input_size"])
     with torch.inference_mode():
-        seconds = best_of(lambda: network(images))
+        seconds = shortest_s(lambda: network(images), REPEATS)
     row = {
         "what": "forward",
         "network": name,
@@ -98,7 +97,7 @@ def step(name: str, classes: int, head: str) -> dict:
         cross_entropy(network(images), target).backward()
         optimizer.step()
 
-    seconds = best_of(one)
+    seconds = shortest_s(one, REPEATS)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "weights": weights(network),
@@ -114,16 +113,6 @@ def create(name: str, classes: int, head: str) -> torch.nn.Module:
 
 def weights(network: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
-
-
-def best_of(call) -> float:
-    """Return the shortest time of a call in s, the first one left out."""
-    times = []
-    for _ in range(REPEATS + 1):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
 
 
 if __name__ == "__main__":

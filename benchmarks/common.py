@@ -6,6 +6,7 @@ import io
 import json
 import platform
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def defaults(function: Callable) -> dict[str, Any]:
     """Return the default arguments of a function or class, the settings a benchmark runs with."""
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def shortest_s(run: Callable[[], object], repeats: int) -> float:
+    """Return the shortest time of several calls in s; one more, for warming up, is left out."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 def _commit() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 NAMES = {
-    "polar": "polar network, 8 minutes",
+    "polar": "polar network, 10 minutes",
     "polar long": "polar network, 24 minutes",
     "cnn flat": "the paper's CNN, one class an orientation",
     "cnn factored": "the same, direction and in-plane angle apart",

@@ -6,9 +6,14 @@ It speaks the Hub's HTTP interface to the real clients, with uploads by git LFS'
 
 import base64
 import hashlib
+import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +87,37 @@ class Hub(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def hold_second_upload(self) -> threading.Event:
+        """Never answer the upload after the first that arrives; return what tells that it came."""
+        started, held = itertools.count(), threading.Event()
+
+        def hold(call: str) -> None:
+            if call.startswith("PUT") and next(started):
+                while not self.uploads:
+                    time.sleep(0.01)
+                held.set()
+                threading.Event().wait()
+
+        self.before = hold
+        return held
+
+    def client(self, home: object, code: str, *arguments: object, **options: Any) -> Any:
+        """Start a process that knows the hub by environment variables, and nothing else."""
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": self.url,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            "https_proxy": "http://127.0.0.1:9",  # there is no way out
+            "http_proxy": "http://127.0.0.1:9",
+            "no_proxy": "127.0.0.1",
+        }
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        return subprocess.Popen(command, env=environment, text=True, **options)
 
     def files(self, name: str, revision: str = "main") -> Files:
         """Return the files of a repository such as "datasets/user/name"."""

@@ -1,5 +1,6 @@
 """Pushing a folder to the Hugging Face Hub: only what changed, and nothing that others wrote."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from huggingface_hub.utils import validate_repo_id
 from huggingface_hub.utils.sha import git_hash
 
 from zoneaxis import __version__
-from zoneaxis.cards.merge import merge_cards
+from zoneaxis.cards.merge import merge_cards, relocate
 from zoneaxis.errors import HubError
 
 CARD = "README.md"
@@ -121,6 +122,36 @@ def require_name(name: str) -> None:
         raise HubError(f"{name!r}: {_without_token(error)}.") from error
     if "/" not in name:
         raise HubError(f"{name!r} lacks the owner: write user/name.")
+
+
+def readable_by(read: Callable[[str], object]) -> Callable[[str], bool]:
+    """Return what tells whether a function reads a text, or raises ValueError."""
+
+    def is_ours(text: str) -> bool:
+        try:
+            read(text)
+        except ValueError:
+            return False
+        return True
+
+    return is_ours
+
+
+def located_card(folder: Path, location: str, repository: str) -> str:
+    """Return the folder's card, which tells how to load the repository instead of the folder.
+
+    Args:
+        folder: with README.md.
+        location: what a card calls its folder.
+        repository: "user/name".
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is no text.
+        HubError: its header is no YAML.
+    """
+    card = (folder / CARD).read_text(encoding="utf-8")
+    return relocate(card, json.dumps(location), json.dumps(repository))
 
 
 def _claim(

@@ -1,14 +1,9 @@
 import hashlib
 import inspect
 import io
-import itertools
 import json
-import os
 import shutil
 import subprocess
-import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,24 +71,6 @@ def local_digests(folder: Path) -> list[str]:
     return [digest(patterns), digest(disks)]
 
 
-def elsewhere(hub, home, code, *arguments, **options) -> subprocess.Popen:
-    """Start a process of a user who knows the hub by environment variables, and nothing else."""
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "https_proxy": "http://127.0.0.1:9",  # there is no way out
-        "http_proxy": "http://127.0.0.1:9",
-        "no_proxy": "127.0.0.1",
-    }
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, text=True, **options)
-
-
 @pytest.fixture
 def folder(tiny_dataset, tmp_path) -> Path:
     return Path(shutil.copytree(tiny_dataset, tmp_path / "folder"))
@@ -143,7 +120,7 @@ def test_load_dataset_gives_the_same_bits(hub, folder, tmp_path):
     new = local_digests(folder)
     assert (new[0] != old[0], new[1] == old[1]) == (True, True)
     arguments = (NAME, "main", first)
-    done = elsewhere(hub, tmp_path / "home", LOAD, *arguments, stdout=subprocess.PIPE)
+    done = hub.client(tmp_path / "home", LOAD, *arguments, stdout=subprocess.PIPE)
     found = done.communicate()[0].split()
     assert done.returncode == 0
     assert found[::2] == found[1::2] == [*new, *old]
@@ -165,17 +142,8 @@ def test_only_what_changed_is_sent(hub, folder):
 def test_an_interrupted_push_goes_on(hub, folder, tmp_path):
     """The client is killed while the hub receives its second file."""
     large = {file_entry(path).sha256 for path in folder.rglob("*") if is_lfs(path.name)}
-    started, held = itertools.count(), threading.Event()
-
-    def hold(call):
-        if call.startswith("PUT") and next(started):
-            while not hub.uploads:
-                time.sleep(0.01)
-            held.set()
-            threading.Event().wait()
-
-    hub.before = hold
-    client = elsewhere(hub, tmp_path / "home", PUSH, folder, NAME)
+    held = hub.hold_second_upload()
+    client = hub.client(tmp_path / "home", PUSH, folder, NAME)
     assert held.wait(60)
     client.kill()
     client.wait()

@@ -1,13 +1,7 @@
 """Models to the Hub and back, with the real clients."""
 
 import hashlib
-import itertools
-import os
 import shutil
-import subprocess
-import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,25 +85,8 @@ def test_only_what_changed_is_sent(hub, matched):
 
 def test_an_interrupted_push_goes_on(hub, checkpoint, tmp_path):
     """The client is killed while the hub receives its second file."""
-    started, held = itertools.count(), threading.Event()
-
-    def hold(call):
-        if call.startswith("PUT") and next(started):
-            while not hub.uploads:
-                time.sleep(0.01)
-            held.set()
-            threading.Event().wait()
-
-    hub.before = hold
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(tmp_path / "home"),
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
-    client = subprocess.Popen([sys.executable, "-c", PUSH, checkpoint, NAME], env=environment)
+    held = hub.hold_second_upload()
+    client = hub.client(tmp_path / "home", PUSH, checkpoint, NAME)
     assert held.wait(60)
     client.kill()
     client.wait()

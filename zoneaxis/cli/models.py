@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,17 +106,18 @@ def train(
     where there are any: `torchrun --nproc-per-node 2 -m zoneaxis train --passes 2 ...`
     """
     given = {name: value for name, value in locals().items() if value is not UNSET}
+    from zoneaxis.models.run import NAME
     from zoneaxis.models.training import train as train_model
 
     data = _place(data)
     settings = _settings(data, preset, given)
-    if os.environ.get("RANK", "0") != "0":  # torchrun's; the first process alone speaks
-        train_model(data, settings, out, start, workers=workers)
-        return
-    if (out / "checkpoint.safetensors").exists():
-        say(f"Going on from {out / 'checkpoint.safetensors'}")
-    with progress_bar("training", "patterns", "loss") as advance:
+    speaks = os.environ.get("RANK", "0") == "0"  # torchrun's; the first process alone does
+    if speaks and (out / NAME).exists():
+        say(f"Going on from {out / NAME}")
+    with progress_bar("training", "patterns", "loss") if speaks else nullcontext() as advance:
         indexer = train_model(data, settings, out, start, workers=workers, progress=advance)
+    if not speaks:
+        return
     for name, value in indexer.training.items():
         if name.startswith("validation"):
             say(f"{name.replace('_', ' ')}: {value:.3g}")

@@ -1,10 +1,8 @@
 """Folder of a data set -> repository on the Hugging Face Hub."""
 
-import json
 from pathlib import Path
 
 from zoneaxis.cards import DatasetFacts
-from zoneaxis.cards.merge import relocate
 from zoneaxis.dataset_builder.croissant import CROISSANT_FILE
 from zoneaxis.dataset_builder.manifest import (
     MANIFEST_FILE,
@@ -17,7 +15,7 @@ from zoneaxis.dataset_builder.manifest import (
 from zoneaxis.dataset_builder.recipe import RECIPE_FILE
 from zoneaxis.dataset_builder.schema import CONFIGS, FIGURES
 from zoneaxis.errors import DatasetError
-from zoneaxis.hub import CARD, Push, push, require_name
+from zoneaxis.hub import CARD, Push, located_card, push, readable_by, require_name
 
 # Goes along; the manifest lists tables alone.
 BESIDE = (RECIPE_FILE, MANIFEST_FILE, CROISSANT_FILE, f"{FIGURES}/*.png")
@@ -66,20 +64,13 @@ def publish(
         kind="dataset",
         tag=manifest.id,
         marker=MANIFEST_FILE,
-        is_ours=_is_manifest,
+        is_ours=readable_by(manifest_from_json),
         message=message or f"Data set {manifest.id}",
         owned=tuple(f"{config}/*.parquet" for config in CONFIGS),
         private=private,
         token=token,
         endpoint=endpoint,
     )
-
-
-def _is_manifest(text: str) -> bool:
-    try:
-        return bool(manifest_from_json(text))
-    except ValueError:
-        return False
 
 
 def _whole(folder: Path, check: bool) -> Manifest:
@@ -105,10 +96,9 @@ def _whole(folder: Path, check: bool) -> Manifest:
 def _card(folder: Path, repository: str) -> str:
     """Return the card, which tells how to load the repository instead of the folder."""
     try:
-        card = (folder / CARD).read_text(encoding="utf-8")
+        return located_card(folder, DatasetFacts.location, repository)
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(
             f"{folder / CARD} cannot be read ({error}): mend it, or remove it and run the build "
             "again, which writes it."
         ) from error
-    return relocate(card, json.dumps(DatasetFacts.location), json.dumps(repository))

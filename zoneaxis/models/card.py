@@ -27,13 +27,8 @@ METRICS = {
     "validation_empty_rejected": ("vacuum and amorphous patterns rejected", "%", 100, True),
 }
 UNITS = {"_deg": "degrees", "_px": "pixels", "_inv_angstrom": "1/Å", "_mrad": "mrad", "_nm": "nm"}
-ELSEWHERE = (
-    "model",
-    "head",
-    "extras",
-    "fine_tuned_from",
-    "dataset_repository",
-)  # in the card's first table
+# Settings that stand in the card's first table or its header.
+ELSEWHERE = ("model", "head", "extras", "fine_tuned_from", "dataset_repository")
 MOST_PARTS = 8  # of a setting that is a list
 VALIDATION = "simulated patterns, augmented, of directions held out of training"
 SCAN_VALIDATION = "measured patterns, augmented, of grains held out of training"
@@ -44,8 +39,6 @@ RECIPE_ROWS = (
     "thickness_nm",
     "k_max_inv_angstrom",
 )
-
-
 HEADS = {
     "flat": "flat: each class has weights of its own",
     "factored": "factored: a class is the sum of its direction's and its in-plane angle's output",

@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 from zoneaxis.cards import ModelFacts
-from zoneaxis.cards.merge import relocate
 from zoneaxis.dataset_builder.manifest import file_entry
+from zoneaxis.dataset_builder.schema import FIGURES
 from zoneaxis.errors import CheckpointError
-from zoneaxis.hub import CARD, Push, push, require_name
+from zoneaxis.hub import CARD, Push, located_card, push, readable_by, require_name
 from zoneaxis.models.checkpoint import CONFIG, LABELS, WEIGHTS, config_from_json, read_checkpoint
 
-FIGURES = "figures/*.png"  # of the card
+PICTURES = f"{FIGURES}/*.png"  # of the card
 
 
 def publish(
@@ -46,7 +46,7 @@ def publish(
     require_name(repository)
     folder = Path(folder)
     read_checkpoint(folder)
-    paths = [folder / CONFIG, folder / LABELS, folder / WEIGHTS, *sorted(folder.glob(FIGURES))]
+    paths = [folder / CONFIG, folder / LABELS, folder / WEIGHTS, *sorted(folder.glob(PICTURES))]
     files = {path.relative_to(folder).as_posix(): file_entry(path).sha256 for path in paths}
     model_id = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
     return push(
@@ -57,29 +57,21 @@ def publish(
         kind="model",
         tag=tag or model_id,
         marker=CONFIG,
-        is_ours=_is_config,
+        is_ours=readable_by(config_from_json),
         message=message or f"Model {model_id}",
-        owned=(FIGURES,),
+        owned=(PICTURES,),
         private=private,
         token=token,
         endpoint=endpoint,
     )
 
 
-def _is_config(text: str) -> bool:
-    try:
-        return bool(config_from_json(text))
-    except ValueError:
-        return False
-
-
 def _card(folder: Path, repository: str) -> str:
     """Return the card, which tells how to load the repository instead of the folder."""
     try:
-        card = (folder / CARD).read_text(encoding="utf-8")
+        return located_card(folder, ModelFacts.location, repository)
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
             f"{folder / CARD} cannot be read ({error}): mend it, or remove it and save the model "
             "again, which writes it."
         ) from error
-    return relocate(card, json.dumps(ModelFacts.location), json.dumps(repository))

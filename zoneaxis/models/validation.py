@@ -62,21 +62,7 @@ class Validation:
 
     def figures(self, indexer: NetworkIndexer) -> dict[str, float]:
         """Return loss, share of exact classes and shares near the truth; see `summary`."""
-        losses, hits, angles = [], [], []
-        for batch in self._crystal:
-            output = self.objective.output(indexer.network, batch)
-            losses += [self.objective.loss(output, batch).item()] * len(output)
-            hits.append(self.objective.class_hits(output, batch))
-            best = matrices_from_euler(indexer.answers(output).euler_deg[:, 0])
-            angles.append(_apart(indexer, best, batch["matrix"]))
-        angle = np.concatenate(angles)
-        return {
-            "validation_loss": float(np.mean(losses)),
-            "class_accuracy": float(torch.cat(hits).float().mean()),
-            "median_deg": float(np.median(angle)),
-            "within_2_deg": float((angle < 2).mean()),
-            "within_5_deg": float((angle < RIGHT_DEG).mean()),
-        }
+        return _figures(self._measured(indexer, self._crystal))
 
     def calibrated(self, indexer: NetworkIndexer) -> NetworkIndexer:
         """Return the indexer with a temperature and a threshold measured on patterns of their own.
@@ -98,15 +84,15 @@ class Validation:
             for output, batch in zip(outputs, batches, strict=True):
                 found = tempered.answers(output)
                 confidence = np.clip(found.score[:, 0].astype(float), 1e-6, 1 - 1e-6)
-                right = _right(indexer, found.euler_deg[:, 0], batch["matrix"])
-                losses.append(-np.log(np.where(right, confidence, 1 - confidence)))
+                angle = _apart_deg(indexer, found.euler_deg[:, 0], batch["matrix"])
+                losses.append(-np.log(np.where(angle < RIGHT_DEG, confidence, 1 - confidence)))
             return float(np.concatenate(losses).mean())
 
         best = minimize_scalar(
             cross_entropy, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.03}
         )
         indexer = replace(indexer, temperature=math.exp(best.x), min_confidence=0.0)
-        nothing = self._answers(
+        nothing = self._measured(
             indexer, self._batches(self.settings.validation_patterns, 3, empty=True)
         )
         threshold = np.quantile(nothing["confidence"] * nothing["indexed"], REJECTED)
@@ -118,29 +104,50 @@ class Validation:
         Angles are over all crystalline patterns, also those that the threshold rejects; the last
         two are of patterns of which half show vacuum or amorphous material.
         """
-        figures = self.figures(indexer)
-        crystal = self._answers(indexer, self._crystal)
-        nothing = self._answers(
+        crystal = self._measured(indexer, self._crystal)
+        nothing = self._measured(
             indexer, self._batches(self.settings.validation_patterns, 4, empty=True)
         )
         return {
-            **{f"validation_{name.removeprefix('validation_')}": v for name, v in figures.items()},
+            **{
+                f"validation_{name.removeprefix('validation_')}": value
+                for name, value in _figures(crystal).items()
+            },
             "validation_expected_calibration_error": expected_calibration_error(
-                crystal["confidence"], crystal["right"]
+                crystal["confidence"], crystal["angle_deg"] < RIGHT_DEG
             ),
             "validation_crystal_indexed": float(crystal["indexed"].mean()),
             "validation_empty_rejected": float(1 - nothing["indexed"].mean()),
-            "validation_patterns": len(crystal["right"]),
+            "validation_patterns": len(crystal["indexed"]),
         }
 
-    def _answers(self, indexer: NetworkIndexer, batches: Batches) -> dict[str, np.ndarray]:
+    def _measured(self, indexer: NetworkIndexer, batches: Batches) -> dict[str, np.ndarray]:
+        """Return what is found of each pattern; "hit" of crystals alone, "loss" a batch's mean."""
         parts = []
         for batch in batches:
-            found = indexer.answers(self.objective.output(indexer.network, batch))
-            right = _right(indexer, found.euler_deg[:, 0], batch["matrix"])
-            parts.append((found.score[:, 0], found.indexed, right))
-        columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return dict(zip(("confidence", "indexed", "right"), columns, strict=True))
+            output = self.objective.output(indexer.network, batch)
+            found = indexer.answers(output)
+            parts.append(
+                {
+                    "confidence": found.score[:, 0],
+                    "indexed": found.indexed,
+                    "angle_deg": _apart_deg(indexer, found.euler_deg[:, 0], batch["matrix"]),
+                    "loss": np.full(len(output), self.objective.loss(output, batch).item()),
+                    "hit": self.objective.class_hits(output, batch).cpu().numpy(),
+                }
+            )
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _figures(measured: dict[str, np.ndarray]) -> dict[str, float]:
+    angle = measured["angle_deg"]
+    return {
+        "validation_loss": float(measured["loss"].mean()),
+        "class_accuracy": float(measured["hit"].mean()),
+        "median_deg": float(np.median(angle)),
+        "within_2_deg": float((angle < 2).mean()),
+        "within_5_deg": float((angle < RIGHT_DEG).mean()),
+    }
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
@@ -170,10 +177,6 @@ def _first(
         number += 1
 
 
-def _apart(indexer: NetworkIndexer, found: np.ndarray, truth: torch.Tensor) -> np.ndarray:
-    operators = indexer.crystal.proper_operators
+def _apart_deg(indexer: NetworkIndexer, euler_deg: np.ndarray, truth: torch.Tensor) -> np.ndarray:
+    found, operators = matrices_from_euler(euler_deg), indexer.crystal.proper_operators
     return misorientation_deg(found, truth.cpu().numpy(), operators)
-
-
-def _right(indexer: NetworkIndexer, euler_deg: np.ndarray, truth: torch.Tensor) -> np.ndarray:
-    return _apart(indexer, matrices_from_euler(euler_deg), truth) < RIGHT_DEG
