@@ -62,6 +62,7 @@ class Remembered:
 
     def __init__(self, templates: TemplateIndexer) -> None:
         self.templates, self.crystal, self.answers = templates, templates.crystal, {}
+        self.crystals = templates.crystals
 
     def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
         patterns = np.ascontiguousarray(patterns, dtype=np.float32)
@@ -81,6 +82,10 @@ class Broken:
 
     def __init__(self, good: Remembered, change: Callable[..., object]) -> None:
         self.good, self.crystal, self.change, self.calls = good, good.crystal, change, 0
+
+    @property
+    def crystals(self) -> tuple[Crystal, ...]:
+        return (self.crystal,)
 
     def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> object:
         self.calls += 1

@@ -1,7 +1,6 @@
 """validate_indexer: what everything that indexes must hold to, whatever its method and quality."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 import numpy as np
 import torch
@@ -66,7 +65,8 @@ def validate_indexer(
         AssertionError: says which promise is broken.
     """
     optics = optics or Optics(k_max_inv_angstrom=1.8)
-    crystal, pixel = indexer.crystal, optics.k_max_inv_angstrom / (SIZE // 2)
+    _require(len(indexer.crystals) == 1, "only indexers of a single phase can be checked")
+    (crystal,), pixel = indexer.crystals, optics.k_max_inv_angstrom / (SIZE // 2)
     euler = _orientations(seed)
     patterns = _patterns(crystal, optics, euler)
 
@@ -200,14 +200,14 @@ def _check_distinct(found: Indexed, crystal: Crystal) -> None:
 
 
 def _check_repeats(found: Indexed, again: Indexed) -> None:
-    for field in fields(Indexed):
-        first, second = getattr(found, field.name), getattr(again, field.name)
-        if field.name != "properties":
+    for what in (*DTYPES, "properties"):
+        first, second = getattr(found, what), getattr(again, what)
+        if what != "properties":
             first, second = {"": first}, {"": second}
         for name, values in first.items():
             _require(
                 np.array_equal(values, second[name], equal_nan=values.dtype != bool),
-                f"the same patterns got another {name or field.name} the second time",
+                f"the same patterns got another {name or what} the second time",
             )
 
 

@@ -286,7 +286,7 @@ def test_no_grain_is_large_enough(build):
 
 def test_a_map_that_indexes_nothing(build, phantom, tmp_path):
     truth = phantom[1]
-    nothing = OrientationMap(
+    nothing = OrientationMap.of_crystal(
         truth.crystal, truth.euler_deg, truth.score, truth.reliability, truth.indexed & False, 5.0
     )
     nothing.save(tmp_path / "nothing.h5")

@@ -31,7 +31,7 @@ CUBIC = Crystal(
 def make_map(crystal, euler_deg, indexed=None, score=None):
     euler_deg = np.asarray(euler_deg, dtype=float)
     shape = euler_deg.shape[:2]
-    return OrientationMap(
+    return OrientationMap.of_crystal(
         crystal=crystal,
         euler_deg=euler_deg,
         score=np.ones(euler_deg.shape[:3], np.float32) if score is None else score,

@@ -20,7 +20,7 @@ def pair(nickelate):
     indexed[0, :2, :2] = indexed[1, -2:, -2:] = False
     euler[:2, :2] = np.nan
     return tuple(
-        OrientationMap(
+        OrientationMap.of_crystal(
             crystal=nickelate,
             euler_deg=angles,
             score=rng.random((7, 9, 1)).astype(np.float32),
@@ -45,7 +45,7 @@ def drawn(ax):
 
 
 def one_point(crystal, euler_deg):
-    return OrientationMap(
+    return OrientationMap.of_crystal(
         crystal=crystal,
         euler_deg=np.reshape(np.asarray(euler_deg, float), (1, 1, 1, 3)),
         score=np.ones((1, 1, 1), np.float32),
@@ -78,7 +78,7 @@ def test_colors_are_those_of_orix_and_obey_symmetry(pair):
         expected = IPFColorKeyTSL(symmetry, vector).orientation2color(orientations)
         found = figures.ipf_colors(reference, direction)
         np.testing.assert_allclose(found[reference.indexed], expected[reference.indexed], atol=1e-6)
-    friend = OrientationMap(
+    friend = OrientationMap.of_crystal(
         reference.crystal,
         euler_from_matrices(reference.matrices @ ROTATE_180_ABOUT_BEAM)[:, :, None],
         reference.score,

@@ -27,7 +27,7 @@ def maps(nickelate):
     indexed = np.ones((6, 8), bool)
     indexed[0, :3] = False
     return tuple(
-        OrientationMap(
+        OrientationMap.of_crystal(
             crystal=nickelate,
             euler_deg=angles,
             score=rng.random((6, 8, 1)).astype(np.float32),
@@ -121,7 +121,7 @@ def test_chosen_points_are_spread(nickelate):
     shape = (40, 40)
     reference = np.tile([10.0, 40.0, 60.0], (*shape, 1, 1))
     ones = np.ones(shape, np.float32)
-    flat = OrientationMap(nickelate, reference, ones[..., None], ones, ones > 0, 1.0)
+    flat = OrientationMap.of_crystal(nickelate, reference, ones[..., None], ones, ones > 0, 1.0)
     points = choose_points(compare(flat, flat), 6)
     gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)[np.triu_indices(6, 1)]
     assert gaps.min() > 1
@@ -137,7 +137,7 @@ def test_a_scan_that_does_not_fit_is_refused(maps, scan, tmp_path):
         "bare", maps[0].crystal.cell, 166, np.zeros(0, int), np.zeros((0, 3)), *[np.zeros(0)] * 2
     )
     with pytest.raises(MapError, match="--crystal"):
-        write_report(path, *(replace(m, crystal=bare) for m in maps), comparison, scan=scan)
+        write_report(path, *(replace(m, crystals=(bare,)) for m in maps), comparison, scan=scan)
     assert not any(tmp_path.iterdir())
 
 

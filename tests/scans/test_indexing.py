@@ -13,7 +13,7 @@ class MeanIndexer:
     """Answers with what the patterns hold, so that a test sees where each one went."""
 
     def __init__(self, crystal):
-        self.crystal = crystal
+        self.crystals = (crystal,)
         self.batches = []
 
     def index(self, patterns, inv_angstrom_per_pixel):

@@ -15,7 +15,7 @@ ANG_DEG = 1e-3  # .ang stores 1e-5 rad, rounded thrice
 def random_map(crystal, shape=(5, 7), n_best=2, step_nm=20.372, seed=0):
     rng = np.random.default_rng(seed)
     euler = rng.uniform(0, 1, (*shape, n_best, 3)) * [360, 180, 360]
-    return OrientationMap(
+    return OrientationMap.of_crystal(
         crystal=crystal,
         euler_deg=euler,
         score=rng.uniform(size=(*shape, n_best)).astype(np.float32),
@@ -95,7 +95,7 @@ def test_map_of_known_lattice_only_can_be_saved(nickelate, tmp_path):
 
 def test_map_without_indexed_point(nickelate, tmp_path):
     empty = random_map(nickelate)
-    empty.indexed[:] = False
+    empty.phase[:] = -1
     for name in ("map.ang", "map.h5"):
         empty.save(tmp_path / name)
         assert not OrientationMap.load(tmp_path / name, crystal=nickelate).indexed.any()
@@ -235,11 +235,11 @@ def test_unwritable_place(nickelate, tmp_path):
 def test_arrays_must_fit(nickelate):
     good = random_map(nickelate)
     with pytest.raises(MapError, match="reliability"):
-        OrientationMap(
+        OrientationMap.of_crystal(
             nickelate, good.euler_deg, good.score, good.reliability[:2], good.indexed, 1.0
         )
     with pytest.raises(MapError, match="cannot be called score"):
-        OrientationMap(
+        OrientationMap.of_crystal(
             nickelate,
             good.euler_deg,
             good.score,

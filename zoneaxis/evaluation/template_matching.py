@@ -105,6 +105,7 @@ class TemplateIndexer:
         _check_settings(n_best, min_q, min_agreement, camera_scales)
         _check_rings(optics, inner)
         self.crystal = crystal
+        self.crystals = (crystal,)
         self.optics = optics
         self._camera_scales = np.array(camera_scales, dtype=float)
         self._n_best = n_best

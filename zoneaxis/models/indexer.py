@@ -80,6 +80,11 @@ class NetworkIndexer:
         return self.labels.crystal
 
     @property
+    def crystals(self) -> tuple[Crystal, ...]:
+        """The one crystal, as the Indexer protocol has it."""
+        return (self.crystal,)
+
+    @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
         return next(self.network.parameters()).device

@@ -23,6 +23,7 @@ class Indexed:
         reliability: how far the best stands out from its rivals, 0..1, float32, shape (n,).
         indexed: False where the pattern has no orientation, shape (n,).
         properties: further values per pattern, e.g. thickness_nm, each of shape (n,).
+        phase: which of the indexer's crystals it is, int, shape (n,); None if there is only one.
     """
 
     euler_deg: np.ndarray
@@ -30,12 +31,16 @@ class Indexed:
     reliability: np.ndarray
     indexed: np.ndarray
     properties: dict[str, np.ndarray] = field(default_factory=dict)
+    phase: np.ndarray | None = None
 
 
 class Indexer(Protocol):
-    """Whatever finds orientations: a network, template matching."""
+    """Whatever finds orientations: a network, template matching, several of them for phases."""
 
-    crystal: Crystal
+    @property
+    def crystals(self) -> tuple[Crystal, ...]:
+        """The phases that it knows."""
+        ...
 
     def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
         """Index patterns without changing them.
@@ -106,7 +111,7 @@ def index_scan(
             f"not indexed ({empty} of them hold no counts at all).",
             stacklevel=2,
         )
-    return _as_map(collected, indexer.crystal, scan)
+    return _as_map(collected, indexer.crystals, scan)
 
 
 def require_frame(
@@ -177,24 +182,28 @@ def _empty(like: Indexed, n: int) -> Indexed:
         reliability=np.zeros(n, np.float32),
         indexed=np.zeros(n, bool),
         properties={name: np.full(n, np.nan, np.float32) for name in like.properties},
+        phase=np.zeros(n, np.int8),
     )
 
 
 def _store(collected: Indexed, where: np.ndarray, found: Indexed) -> None:
     for name in ("euler_deg", "score", "reliability", "indexed"):
         getattr(collected, name)[where] = getattr(found, name)
+    if found.phase is not None:
+        collected.phase[where] = found.phase
     for name, values in found.properties.items():
         collected.properties[name][where] = values
 
 
-def _as_map(collected: Indexed, crystal: Crystal, scan: Scan) -> OrientationMap:
+def _as_map(collected: Indexed, crystals: tuple[Crystal, ...], scan: Scan) -> OrientationMap:
     n_best = collected.score.shape[1]
+    phase = np.where(collected.indexed, collected.phase, -1).astype(np.int8)
     return OrientationMap(
-        crystal=crystal,
+        crystals=crystals,
         euler_deg=collected.euler_deg.reshape(*scan.shape, n_best, 3),
         score=collected.score.reshape(*scan.shape, n_best),
         reliability=collected.reliability.reshape(scan.shape),
-        indexed=collected.indexed.reshape(scan.shape),
+        phase=phase.reshape(scan.shape),
         step_nm=scan.step_nm,
         properties={name: v.reshape(scan.shape) for name, v in collected.properties.items()},
     )

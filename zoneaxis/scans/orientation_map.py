@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +27,30 @@ PHASE_ID = 1
 
 @dataclass(frozen=True, eq=False)
 class OrientationMap:
-    """Orientations of one crystal on the points of a scan, the n best of each, best first.
+    """Orientations on the points of a scan, the n best of each, best first.
 
     Attributes:
-        crystal: the phase of every indexed point.
+        crystals: the phases that there may be.
         euler_deg: Bunge angles, float64, shape (rows, cols, n_best, 3).
         score: confidence of a network, correlation index of template matching, 0..1, float32,
             shape (rows, cols, n_best). Files of other programs may hold another quantity.
         reliability: how far the best stands out, 0..1, float32, shape (rows, cols).
-        indexed: False where there is no orientation, bool, shape (rows, cols).
+        phase: which of `crystals` a point is, -1 where there is no orientation, int, shape
+            (rows, cols). All n best orientations of a point are of its phase.
         step_nm: distance between neighboring points.
         properties: further values by name, e.g. thickness_nm, each of shape (rows, cols).
     """
 
-    crystal: Crystal
+    crystals: tuple[Crystal, ...]
     euler_deg: np.ndarray
     score: np.ndarray
     reliability: np.ndarray
-    indexed: np.ndarray
+    phase: np.ndarray
     step_nm: float
     properties: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = self.indexed.shape
+        shape = self.phase.shape
         arrays = {"reliability": self.reliability, **self.properties}
         wrong = [name for name, values in arrays.items() if values.shape != shape]
         if self.score.shape[:2] != shape or self.euler_deg.shape != (*self.score.shape, 3):
@@ -59,11 +60,60 @@ class OrientationMap:
         taken = crystal_maps.RESERVED & set(self.properties)
         if taken:
             raise MapError(f"A property of a map cannot be called {', '.join(sorted(taken))}.")
+        if self.phase.size and not -1 <= self.phase.min() <= self.phase.max() < len(self.crystals):
+            raise MapError(f"A map of {len(self.crystals)} crystals has phase {self.phase.max()}.")
+
+    @classmethod
+    def of_crystal(
+        cls,
+        crystal: Crystal,
+        euler_deg: np.ndarray,
+        score: np.ndarray,
+        reliability: np.ndarray,
+        indexed: np.ndarray,
+        step_nm: float,
+        properties: dict[str, np.ndarray] | None = None,
+    ) -> "OrientationMap":
+        """Build the map of a single phase.
+
+        Args:
+            crystal: the phase of every indexed point.
+            euler_deg: as in `OrientationMap`, and so are the others.
+            score: of the n best orientations.
+            reliability: of the best.
+            indexed: False where there is no orientation, bool, shape (rows, cols).
+            step_nm: distance between neighboring points.
+            properties: further values by name.
+        """
+        phase = np.where(indexed, 0, -1).astype(np.int8)
+        return cls((crystal,), euler_deg, score, reliability, phase, step_nm, properties or {})
+
+    @property
+    def crystal(self) -> Crystal:
+        """The only phase.
+
+        Raises:
+            MapError: there are several.
+        """
+        if len(self.crystals) != 1:
+            names = ", ".join(crystal.name for crystal in self.crystals)
+            raise MapError(f"The map has several phases ({names}): choose one with `of_phase`.")
+        return self.crystals[0]
+
+    @property
+    def indexed(self) -> np.ndarray:
+        """False where there is no orientation, bool, shape (rows, cols)."""
+        return self.phase >= 0
+
+    def of_phase(self, number: int) -> "OrientationMap":
+        """Return the map of one of the crystals; the other points are not indexed."""
+        phase = np.where(self.phase == number, 0, -1).astype(np.int8)
+        return replace(self, crystals=(self.crystals[number],), phase=phase)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Points of the map: (rows, cols)."""
-        return self.indexed.shape
+        return self.phase.shape
 
     @property
     def n_best(self) -> int:
@@ -256,7 +306,7 @@ def _read_own(file: Any, crystal: Crystal | None) -> OrientationMap:
     euler = np.rad2deg(np.stack([data[name] for name in ("phi1", "Phi", "phi2")], axis=-1))
     stored = _crystal_from_json(own["crystal"].asstr()[()])
     crystal_maps.require_alike(crystal or stored, stored)
-    return OrientationMap(
+    return OrientationMap.of_crystal(
         crystal=crystal or stored,
         euler_deg=euler.reshape(*shape, 3),
         score=data["score"].reshape(shape),
@@ -289,7 +339,7 @@ def _taken_over(
     indexed = crystal_maps.one_phase(crystal_map).reshape(rows, cols)
     score, reliability = crystal_maps.scores(crystal_map, euler.shape[:3])
     indexed = indexed & (reliability >= 0)  # ASTAR: -1 where it does not trust the point
-    return OrientationMap(
+    return OrientationMap.of_crystal(
         crystal=crystal or crystal_maps.crystal_of(crystal_map),
         euler_deg=euler,
         score=score,

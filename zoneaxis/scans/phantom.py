@@ -284,7 +284,7 @@ def _truth(layout: _Layout, crystal: Crystal, recipe: Phantom) -> OrientationMap
     inside, amorphous = layout.inside, layout.amorphous
     weight = np.where(inside[..., None], layout.weight, 0.0).astype(np.float32)
     thickness = np.where(inside, layout.thicknesses_nm[layout.step], 0.0)
-    return OrientationMap(
+    return OrientationMap.of_crystal(
         crystal=crystal,
         euler_deg=layout.euler_deg[layout.pair],
         score=weight,
