@@ -39,7 +39,7 @@ bench: $(INSTALLED)  ## run benchmarks/bench_*.py; results go to benchmarks/resu
 constraints:  ## renew constraints.txt with the newest versions that pyproject.toml allows
 	rm -rf build/constraints
 	python3.11 -m venv build/constraints
-	build/constraints/bin/pip install --quiet --editable ".[dev]"
+	build/constraints/bin/pip install --quiet --editable ".[bench,dev]"
 	grep '^#' constraints.txt > build/constraints/new.txt
 	build/constraints/bin/pip freeze --all --exclude pip --exclude-editable \
 		| sed -n -E 's/^([A-Za-z0-9._-]+==[^+ ]+).*/\1/p' >> build/constraints/new.txt
