@@ -62,7 +62,7 @@ def index_scan(
     """Index every pattern of a scan, with one block of the file in memory at a time.
 
     A pattern with NaN, inf or negative counts, or without any, is marked not indexed; a warning
-    says how many there were.
+    says how many there were. So is, without a warning, every point that the scan's mask leaves out.
 
     Args:
         indexer: finds the orientations.
@@ -83,10 +83,15 @@ def index_scan(
     points = np.arange(rows * cols).reshape(rows, cols)
     collected = None
     bad = empty = 0
+    mask = np.ones(scan.shape, bool) if scan.mask is None else scan.mask
     for row, col in blocks(scan, batch_size):
-        where = points[row, col].ravel()
-        patterns = scan.read(row, col)
-        patterns = patterns.reshape(-1, *patterns.shape[2:])
+        wanted = mask[row, col]
+        if progress is not None:
+            progress(int((~wanted).sum()))
+        if not wanted.any():
+            continue  # nor is the block read
+        where = points[row, col][wanted]
+        patterns = scan.read(row, col)[wanted]
         for start in range(0, len(where), batch_size):
             with np.errstate(over="ignore"):  # beyond float32 is inf, and inf is refused below
                 batch = patterns[start : start + batch_size].astype(np.float32)

@@ -30,12 +30,15 @@ class Scan:
         step_nm: distance between neighboring points.
         inv_angstrom_per_pixel: size of a pattern pixel in 1/Angstrom; None if unknown.
         path: the file it came from.
+        mask: points that count, bool, shape (rows, cols); the others are as if never measured.
+            None: all of them.
     """
 
     patterns: da.Array
     step_nm: float
     inv_angstrom_per_pixel: float | None
     path: Path
+    mask: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
