@@ -17,15 +17,17 @@ ALLOWED = {
     "errors": set(),
     "files": {"errors"},
     "cache": {"errors", "files"},
+    "cluster": {"errors"},
     "diffraction": GROUND,
-    "scans": GROUND | {"diffraction"},
+    "scans": GROUND | {"cluster", "diffraction"},
     "cards": GROUND,
     "hub": {"errors", "cards"},
-    "dataset_builder": GROUND | {"diffraction", "scans", "cards", "hub"},
+    "dataset_builder": GROUND | {"cluster", "diffraction", "scans", "cards", "hub"},
     "models": GROUND | {"diffraction", "scans", "cards", "hub", "dataset_builder"},
     "evaluation": GROUND | {"diffraction", "scans"},
     "testing": {"diffraction", "scans"},
-    "cli": GROUND | {"diffraction", "scans", "cards", "dataset_builder", "models", "evaluation"},
+    "cli": GROUND
+    | {"cluster", "diffraction", "scans", "cards", "dataset_builder", "models", "evaluation"},
     "__main__": {"cli"},
 }
 

@@ -33,6 +33,10 @@ class TrainingError(ZoneAxisError):
     """Training that came to nothing: the loss is no longer a number."""
 
 
+class ClusterError(ZoneAxisError):
+    """A Dask cluster that lost its scheduler or its workers."""
+
+
 class OutputError(ZoneAxisError):
     """A file or folder that cannot be written."""
 

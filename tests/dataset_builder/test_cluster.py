@@ -37,7 +37,7 @@ def test_a_worker_is_killed_in_the_middle(recipe, tmp_path):
 
 
 def test_nobody_at_the_address(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoneaxis.dataset_builder.cluster.SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("zoneaxis.cluster.SECONDS_TO_CONNECT", 1)
     with pytest.raises(SettingsError, match="No Dask scheduler answers at tcp://127"):
         build(recipe, tmp_path, scheduler="tcp://127.0.0.1:9")
     with pytest.raises(SettingsError, match="No Dask scheduler answers at nowhere"):
@@ -49,7 +49,7 @@ def test_a_cluster_is_not_asked_for_other_work(recipe, tmp_path, monkeypatch):
     import dask.array
     from distributed import default_client
 
-    monkeypatch.setattr("zoneaxis.dataset_builder.cluster.SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("zoneaxis.cluster.SECONDS_TO_CONNECT", 1)
     with pytest.raises(SettingsError) as held:
         build(recipe, tmp_path, scheduler="nowhere:x")
     with pytest.raises(ValueError, match="No clients found"):

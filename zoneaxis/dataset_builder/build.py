@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from zoneaxis.cluster import map_on_cluster
 from zoneaxis.dataset_builder.card import write_card
-from zoneaxis.dataset_builder.cluster import map_on_cluster
 from zoneaxis.dataset_builder.manifest import (
     MANIFEST_FILE,
     FileEntry,
@@ -54,6 +54,7 @@ def build(
         The folder.
 
     Raises:
+        ClusterError: workers of the cluster died again and again, or its scheduler did.
         DatasetError: the folder holds a data set of another recipe, or a worker died.
         OutputError: the folder cannot be written.
         SettingsError: no such device, fewer than one worker, or no scheduler at the address.
@@ -92,7 +93,7 @@ def _write(
     jobs = {s: (recipe.to_json(), s, str(folder.absolute()), device) for s in shards}
     workers = min(workers or os.cpu_count() or 1, len(shards))
     if scheduler is not None:
-        yield from map_on_cluster(write_shard, jobs, scheduler)
+        yield from (shard for shard, _ in map_on_cluster(write_shard, jobs, scheduler))
     elif workers > 1:
         physics_of(recipe.to_json())  # fills the disk's cache, so that no two workers do
         yield from map_in_processes(write_shard, jobs, workers)
