@@ -4,7 +4,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Scan:
         path: the file it came from.
         mask: points that count, bool, shape (rows, cols); the others are as if never measured.
             None: all of them.
+        history: how it came about, "open" first: each method of Scan with its arguments. A pickle
+            holds it in place of the patterns, so that another process opens the file by itself.
     """
 
     patterns: da.Array
@@ -39,6 +41,12 @@ class Scan:
     inv_angstrom_per_pixel: float | None
     path: Path
     mask: np.ndarray | None = None
+    history: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.history:
+            return _again, (self.history,)
+        return Scan, tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,7 +100,21 @@ class Scan:
         if step_nm is None:
             warnings.warn(f"{path.name} has no scan step in nm: taking 1 nm.", stacklevel=2)
             step_nm = 1.0
-        return cls(patterns, step_nm, inv_angstrom_per_pixel, path)
+        # Workers of a cluster may have another current folder.
+        opened = {
+            "path": path.absolute(),
+            "inv_angstrom_per_pixel": inv_angstrom_per_pixel,
+            "step_nm": step_nm,
+        }
+        history = (("open", opened),)
+        return cls(patterns, step_nm, inv_angstrom_per_pixel, path, history=history)
+
+
+def _again(history: tuple[tuple[str, dict[str, Any]], ...]) -> Scan:
+    scan: Any = Scan
+    for method, arguments in history:
+        scan = getattr(scan, method)(**arguments)
+    return scan
 
 
 def require_scan_path(path: str | Path) -> Path:
