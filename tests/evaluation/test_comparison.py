@@ -13,7 +13,8 @@ from zoneaxis.diffraction.orientations import (
 )
 from zoneaxis.errors import MapError
 from zoneaxis.evaluation import comparison as module
-from zoneaxis.evaluation.comparison import ANGLE_METRICS, METRICS, compare
+from zoneaxis.evaluation.comparison import compare
+from zoneaxis.evaluation.metrics import ANGLE_METRICS, METRICS
 from zoneaxis.scans.orientation_map import OrientationMap
 
 ANGLE_TOLERANCE_DEG = 1e-4

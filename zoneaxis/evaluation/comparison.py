@@ -1,119 +1,152 @@
 """An orientation map against a reference or the truth: misorientations, and what they add up to.
 
-Angles are reduced by the crystal's proper symmetry, and given raw and modulo each false friend of
-diffraction patterns (`pseudo_symmetric_deg`), so that a reader sees which failure it is.
+Angles are reduced by the crystal's proper symmetry, each phase by its own, and given raw and modulo
+each false friend of diffraction patterns (`pseudo_symmetric_deg`), so that a reader sees which
+failure it is.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import (
     matrices_from_euler,
     misorientation_deg,
     pseudo_symmetric_deg,
 )
 from zoneaxis.errors import MapError
-from zoneaxis.scans.crystal_maps import LATTICE_TOLERANCE, same_cell, same_rotations
+from zoneaxis.evaluation.metrics import (
+    FRIENDS,
+    MASK_METRICS,
+    METRICS,
+    OVERLAP_METRIC,
+    PHASE_METRIC,
+    RIGHT_DEG,
+    Metric,
+    angle_metrics,
+    format_metric,
+    key,
+    mask_metrics,
+)
+from zoneaxis.evaluation.phases import require_common_crystal, usable
+from zoneaxis.evaluation.risk import COVERAGES, cumulative_risk, risk_curve
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-RIGHT_DEG = 5.0  # the angle below which the field calls a pattern correctly indexed
-LIMITS_DEG = (1, 2, 5, 10)
 CHUNK_POINTS = 1 << 16
-COVERAGE_STEPS = 20
-
-FRIENDS = {
-    "raw": "raw",
-    "beam_180": "modulo 180° about the beam",
-    "c_60": "modulo 60° about c",
-}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a number of a comparison is called and means.
-
-    Attributes:
-        name: key in `Comparison.metrics`; angles modulo a false friend append its name, as in
-            "median_deg_beam_180".
-        unit: "share" (0..1) or "degrees".
-        better: whether a larger or a smaller value speaks for the map.
-        description: one line for a reader.
-    """
-
-    name: str
-    unit: Literal["share", "degrees"]
-    better: Literal["higher", "lower", "neither"]
-    description: str
-
-
-MASK_METRICS = (
-    Metric("indexed_map", "share", "neither", "points that the map indexes"),
-    Metric("indexed_reference", "share", "neither", "points that the reference indexes"),
-    Metric("missed", "share", "lower", "indexed by reference alone"),
-    Metric("invented", "share", "lower", "indexed by map alone"),
-)
-FOUND_METRIC = Metric("found_5", "share", "higher", "indexed and ≤ 5° off")
-ANGLE_METRICS = (
-    Metric("median_deg", "degrees", "lower", "median"),
-    Metric("mean_deg", "degrees", "lower", "mean"),
-    Metric("p95_deg", "degrees", "lower", "95th percentile"),
-    *(Metric(f"within_{d}", "share", "higher", f"≤ {d}°") for d in LIMITS_DEG),
-)
-OVERLAP_METRIC = Metric("within_5_any", "share", "higher", "≤ 5° from either grain")
-METRICS = (FOUND_METRIC, *MASK_METRICS, *ANGLE_METRICS, OVERLAP_METRIC)
-
-STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
-    "median_deg": np.median,
-    "mean_deg": np.mean,
-    "p95_deg": lambda angles: np.percentile(angles, 95),
-    **{f"within_{d}": lambda angles, d=d: np.mean(angles <= d) for d in LIMITS_DEG},
-}
+HIDDEN = MASK_METRICS[:2]  # the table's caption says them
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """A map against a reference of the same shape.
 
-    Angles and `within_*` are over the points that both index, so that they say nothing about
-    points that the map rejects; `found_5` is over all that the reference indexes, and a rejected
+    Angles are over the points that both index as the same phase, so that they say nothing about
+    points that the map rejects. `within_*` are shares of the points that both index: those of
+    another phase are wrong. `found_5` is a share of all that the reference indexes, and a rejected
     point counts against it. Other shares are of all points.
 
     Attributes:
-        crystal_name: of the map.
+        crystal_name: of the map; of each phase, if it has several.
         misorientation_deg: under "raw", "beam_180" and, for trigonal crystals, "c_60": float32,
-            shape (rows, cols), NaN where either of the two is not indexed.
+            shape (rows, cols), NaN where either of the two is not indexed, or the phases differ.
         indexed_map: where the map has an orientation, bool, shape (rows, cols).
         indexed_reference: where the reference has one, bool, shape (rows, cols).
-        counts: points, indexed_map, indexed_reference, indexed_both.
-        metrics: value by the names of `METRICS`; "within_5_any" only where the reference holds
-            two orientations a point.
-        risk_coverage: "coverage", and for the map's "score" and "reliability" the share of
-            points off by more than 5 degrees among the `coverage` most confident, each (20,).
+        phase_right: where both are indexed as the same phase, bool, shape (rows, cols).
+        several_phases: whether either of the two may hold more than one.
+        confidence: "score" and "reliability" of the map, each of shape (rows, cols).
+        nearer_deg: misorientation to the nearer one of two overlapping grains, shape (rows, cols);
+            None where the reference does not hold two orientations a point.
     """
 
     crystal_name: str
     misorientation_deg: dict[str, np.ndarray]
     indexed_map: np.ndarray
     indexed_reference: np.ndarray
-    counts: dict[str, int]
-    metrics: dict[str, float]
-    risk_coverage: dict[str, np.ndarray]
+    phase_right: np.ndarray
+    several_phases: bool
+    confidence: dict[str, np.ndarray]
+    nearer_deg: np.ndarray | None = None
 
     @property
     def friends(self) -> tuple[str, ...]:
         """Which misorientations there are: "raw", "beam_180" and perhaps "c_60"."""
         return tuple(self.misorientation_deg)
 
-    def to_json(self) -> str:
-        """Return counts, metrics and their definitions as JSON; without the arrays of points."""
-        values = {
+    @property
+    def indexed_both(self) -> np.ndarray:
+        """Where both maps have an orientation, bool, shape (rows, cols)."""
+        return self.indexed_map & self.indexed_reference
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Where both are indexed and more than 5° or a phase apart, bool, shape (rows, cols)."""
+        return self.indexed_both & ~(self.misorientation_deg["raw"] <= RIGHT_DEG)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many points there are, and how many are indexed by map, reference and both."""
+        names = ("indexed_map", "indexed_reference", "indexed_both")
+        return {
+            "points": self.indexed_map.size,
+            **{name: int(getattr(self, name).sum()) for name in names},
+        }
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Values by the names of `METRICS`, of all points."""
+        area = {f"risk_area_{k}": float(v.mean()) for k, v in self._risks.items()}
+        return {**self.metrics_at(np.arange(self.indexed_map.size)), **area}
+
+    def metrics_at(self, points: np.ndarray) -> dict[str, float]:
+        """Return the metrics of some points, by the names of `METRICS`, as far as they exist there.
+
+        "phase_right" is there only with several phases, "within_5_any" only where the reference
+        holds two orientations a point.
+
+        Args:
+            points: numbers in the flattened map, at least one, shape (n,).
+        """
+
+        def part(grid: np.ndarray) -> np.ndarray:
+            return grid.reshape(-1)[points]
+
+        metrics = mask_metrics(part(self.indexed_map), part(self.indexed_reference))
+        both = part(self.indexed_both)
+        same = part(self.phase_right)
+        compared = np.count_nonzero(both)
+        wanted = np.count_nonzero(part(self.indexed_reference))
+        for friend, grid in self.misorientation_deg.items():
+            metrics |= angle_metrics(part(grid)[same], friend, compared, wanted)
+        if compared and self.several_phases:
+            metrics[PHASE_METRIC.name] = np.count_nonzero(same) / compared
+        if compared and self.nearer_deg is not None:
+            near = np.count_nonzero(part(self.nearer_deg)[both] <= RIGHT_DEG)
+            metrics[OVERLAP_METRIC.name] = near / compared
+        return metrics
+
+    @cached_property
+    def _risks(self) -> dict[str, np.ndarray]:
+        both, wrong = self.indexed_both, self.wrong
+        return {k: cumulative_risk(v[both], wrong[both]) for k, v in self.confidence.items()}
+
+    @property
+    def risk_coverage(self) -> dict[str, np.ndarray]:
+        """Share wrong among the `coverage` most confident points, by "score" and "reliability".
+
+        Each array, that under "coverage", too, is of shape (20,).
+        """
+        return {"coverage": COVERAGES, **{k: risk_curve(v) for k, v in self._risks.items()}}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts, metrics and their definitions for JSON; without the arrays of points."""
+        return {
             "crystal": self.crystal_name,
             "shape": list(self.indexed_map.shape),
             "counts": self.counts,
@@ -124,15 +157,17 @@ class Comparison:
                 "suffixes": {k: v for k, v in FRIENDS.items() if k in self.friends[1:]},
             },
         }
-        return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+    def to_json(self) -> str:
+        """Return `to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def rows(self) -> list[tuple[Metric, list[str]]]:
         """Return the metrics of the table, formatted, with a value for each of `friends`."""
-        table = (FOUND_METRIC, *MASK_METRICS[2:], *ANGLE_METRICS, OVERLAP_METRIC)
-        keys = {m: [_key(m.name, f) for f in self.friends] for m in table}
+        keys = {m: [key(m.name, f) for f in self.friends] for m in METRICS if m not in HIDDEN}
         return [
-            (m, [format_metric(m, self.metrics[k]) if k in self.metrics else "" for k in keys[m]])
-            for m in table
+            (m, [format_metric(m, self.metrics[k]) if k in self.metrics else "" for k in names])
+            for m, names in keys.items()
             if m.name in self.metrics
         ]
 
@@ -171,130 +206,85 @@ class Comparison:
         )
 
 
-def format_metric(metric: Metric, value: float) -> str:
-    """Return a value with its unit: shares in percent, angles in degrees."""
-    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if metric.unit == "share" else f"{value:.2f}°"
-
-
 def compare(map: OrientationMap, reference: OrientationMap) -> Comparison:
     """Compare the best orientations of a map with those of a reference, point by point.
 
     Where the reference holds two orientations a point (overlapping grains, those of score 0
     absent), `within_5_any` counts a point as right when either fits; every other metric takes
-    the first alone.
+    the first alone. Phases are the same where lattice and Laue group are.
 
     Args:
         map: what is judged.
         reference: another map of the same scan, or the truth.
 
     Raises:
-        MapError: the maps differ in shape or crystal, or no point is indexed in both.
+        MapError: the maps differ in shape, have no crystal in common, or no point is indexed in
+            both.
     """
-    _require_comparable(map, reference)
-    masks = {"indexed_map": usable(map), "indexed_reference": usable(reference)}
-    both = masks["indexed_map"] & masks["indexed_reference"]
-    points = np.flatnonzero(both)
-    if not points.size:
+    require_same_shape(map, reference)
+    partner = require_common_crystal(map.crystals, reference.crystals)
+    mine, theirs = usable(map), usable(reference)
+    if not (mine & theirs).any():
         raise MapError(
-            f"No point is indexed in both maps ({masks['indexed_map'].sum()} in the map, "
-            f"{masks['indexed_reference'].sum()} in the reference): nothing to compare."
+            f"No point is indexed in both maps ({mine.sum()} in the map, {theirs.sum()} in the "
+            "reference): nothing to compare."
         )
-    angles, either = _misorientations(map, reference, points)
-    counts = {"points": both.size, **{k: int(m.sum()) for k, m in masks.items()}}
-    counts["indexed_both"] = int(points.size)
-    metrics = _metrics(masks, angles)
-    if either is not None:
-        metrics[OVERLAP_METRIC.name] = float(np.mean(either <= RIGHT_DEG))
-    wrong = angles["raw"] > RIGHT_DEG
-    confidences = {"score": map.score[..., 0], "reliability": map.reliability}
+    same = mine & theirs & (np.array([*partner, -1])[map.phase] == reference.phase)
+    crystals = [
+        max(crystal, reference.crystals[p], key=lambda c: len(c.proper_operators))
+        for crystal, p in zip(map.crystals, partner, strict=True)
+    ]  # a file that names 32 or 3m for -3m knows less symmetry, not another crystal
+    trigonal = any(crystal.point_group.system == "trigonal" for crystal in crystals)
+    names = [name for name in FRIENDS if name != "c_60" or trigonal]
+    angles = {name: np.full(map.shape, np.nan, np.float32) for name in names}
+    nearer = np.full(map.shape, np.nan, np.float32) if reference.n_best == 2 else None
+    for number, crystal in enumerate(crystals):
+        points = np.flatnonzero(same & (map.phase == number))
+        for start in range(0, points.size, CHUNK_POINTS):
+            part = np.unravel_index(points[start : start + CHUNK_POINTS], map.shape)
+            _compare_points(map, reference, part, crystal, angles, nearer)
     return Comparison(
-        crystal_name=map.crystal.name,
-        misorientation_deg={k: _on_grid(v, points, both.shape) for k, v in angles.items()},
-        **masks,
-        counts=counts,
-        metrics=metrics,
-        risk_coverage={
-            "coverage": np.arange(1, COVERAGE_STEPS + 1) / COVERAGE_STEPS,
-            **{k: _risks(v.reshape(-1)[points], wrong) for k, v in confidences.items()},
-        },
+        crystal_name=", ".join(crystal.name for crystal in map.crystals),
+        misorientation_deg=angles,
+        indexed_map=mine,
+        indexed_reference=theirs,
+        phase_right=same,
+        several_phases=max(len(map.crystals), len(reference.crystals)) > 1,
+        confidence={"score": map.score[..., 0], "reliability": map.reliability},
+        nearer_deg=nearer,
     )
 
 
-def usable(map: OrientationMap) -> np.ndarray:
-    """Return where the map has a best orientation with finite angles, bool (rows, cols)."""
-    return map.indexed & np.isfinite(map.euler_deg[..., 0, :]).all(axis=-1)
+def require_same_shape(map: OrientationMap, reference: OrientationMap) -> None:
+    """Refuse maps of different scans.
 
-
-def _metrics(masks: dict[str, np.ndarray], angles: dict[str, np.ndarray]) -> dict[str, float]:
-    mine, theirs = masks.values()
-    parts = {**masks, "missed": theirs & ~mine, "invented": mine & ~theirs}
-    metrics = {name: float(part.mean()) for name, part in parts.items()}
-    for friend, values in angles.items():
-        found = np.count_nonzero(values <= RIGHT_DEG) / np.count_nonzero(theirs)
-        metrics[_key(FOUND_METRIC.name, friend)] = found
-        metrics |= {_key(name, friend): float(f(values)) for name, f in STATISTICS.items()}
-    return metrics
-
-
-def _key(name: str, friend: str) -> str:
-    return name if friend == "raw" else f"{name}_{friend}"
-
-
-def _on_grid(values: np.ndarray, points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    grid = np.full(shape, np.nan, dtype=np.float32)
-    grid.reshape(-1)[points] = values
-    return grid
-
-
-def _require_comparable(map: OrientationMap, reference: OrientationMap) -> None:
+    Raises:
+        MapError: the maps differ in shape.
+    """
     if map.shape != reference.shape:
         raise MapError(
             f"The map has {map.shape[0]} x {map.shape[1]} points (rows x columns), the reference "
             f"{reference.shape[0]} x {reference.shape[1]}: compare maps of the same scan."
         )
-    mine, theirs = map.crystal, reference.crystal
-    if not same_rotations(mine.proper_operators, theirs.proper_operators):
-        raise MapError(
-            f"{mine.name} of the map has point group {mine.point_group.name}, {theirs.name} of the "
-            f"reference {theirs.point_group.name}: compare maps of the same crystal."
-        )
-    if not same_cell(mine, theirs):
-        cells = [", ".join(f"{v:.4g}" for v in crystal.cell) for crystal in (mine, theirs)]
-        raise MapError(
-            f"The cells differ by more than {100 * LATTICE_TOLERANCE:.0f} %: {mine.name} of the "
-            f"map ({cells[0]}), {theirs.name} of the reference ({cells[1]})."
-        )
 
 
-def _misorientations(
-    map: OrientationMap, reference: OrientationMap, points: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Return angles at flat `points` by friend, and to the nearer of two references if any."""
-    crystal, overlapping = map.crystal, reference.n_best == 2
-    friends = [f for f in FRIENDS if f != "c_60" or crystal.point_group.system == "trigonal"]
-    angles = {friend: np.empty(points.size) for friend in friends}
-    either = np.empty(points.size) if overlapping else None
-    for start in range(0, points.size, CHUNK_POINTS):
-        part = slice(start, start + CHUNK_POINTS)
-        where = np.unravel_index(points[part], map.shape)
-        first = matrices_from_euler(map.euler_deg[where][:, 0])
-        theirs = reference.euler_deg[where]
-        values = pseudo_symmetric_deg(first, matrices_from_euler(theirs[:, 0]), crystal)
-        for friend in friends:
-            angles[friend][part] = values[friend]
-        if overlapping:
-            other = misorientation_deg(
-                first, matrices_from_euler(theirs[:, 1]), crystal.proper_operators
-            )
-            there = np.isfinite(other) & (reference.score[where][:, 1] > 0)
-            either[part] = np.where(there, np.minimum(values["raw"], other), values["raw"])
-    return angles, either
-
-
-def _risks(confidence: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Share wrong among the most confident; ties share their mean, so that order cannot matter."""
-    _, group, size = np.unique(-confidence, return_inverse=True, return_counts=True)
-    share = np.bincount(group, weights=wrong) / size
-    cumulative = np.cumsum(np.repeat(share, size)) / np.arange(1, wrong.size + 1)
-    last = -(-np.arange(1, COVERAGE_STEPS + 1) * wrong.size // COVERAGE_STEPS) - 1
-    return cumulative[last]
+def _compare_points(
+    map: OrientationMap,
+    reference: OrientationMap,
+    where: tuple[np.ndarray, ...],
+    crystal: Crystal,
+    angles: dict[str, np.ndarray],
+    nearer: np.ndarray | None,
+) -> None:
+    """Fill in the misorientations at some points, all of one phase."""
+    first = matrices_from_euler(map.euler_deg[where][:, 0])
+    theirs = reference.euler_deg[where]
+    values = pseudo_symmetric_deg(first, matrices_from_euler(theirs[:, 0]), crystal)
+    for friend, grid in angles.items():
+        own = friend != "c_60" or crystal.point_group.system == "trigonal"
+        grid[where] = values[friend if own else "raw"]
+    if nearer is not None:
+        second = matrices_from_euler(theirs[:, 1])
+        other = misorientation_deg(first, second, crystal.proper_operators)
+        there = np.isfinite(other) & (reference.score[where][:, 1] > 0)
+        nearer[where] = np.where(there, np.minimum(values["raw"], other), values["raw"])
