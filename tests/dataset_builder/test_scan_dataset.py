@@ -12,11 +12,11 @@ from zoneaxis.dataset_builder.plan import SPLITS
 from zoneaxis.dataset_builder.recipe import read_recipe
 from zoneaxis.dataset_builder.scan_dataset import build_scan_dataset
 from zoneaxis.dataset_builder.scan_recipe import ScanRecipe
-from zoneaxis.dataset_builder.scan_rows import grains_of, held_out_grains
+from zoneaxis.dataset_builder.scan_rows import held_out_grains
 from zoneaxis.dataset_builder.verify import verify
 from zoneaxis.diffraction.crystal import Crystal, load_crystal
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import beam_directions, matrices_from_euler
+from zoneaxis.diffraction.orientations import beam_directions
 from zoneaxis.errors import CrystalError, DatasetError, MapError, ScanError, SettingsError
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.phantom import Phantom, make_phantom
@@ -102,35 +102,6 @@ def test_splits_share_no_grain(build, seed):
     train, validation = (read_split(folder, split)["direction_id"] for split in SPLITS)
     assert not set(train) & set(validation)
     assert 0.15 < len(validation) / (len(train) + len(validation)) < 0.45
-
-
-def test_equivalent_neighbors_are_one_grain(nickelate):
-    """Along rows and columns, not across corners, nor over a gap."""
-    operators = nickelate.proper_operators
-    base = matrices_from_euler(np.array([20.0, 50.0, 70.0]))
-    other = matrices_from_euler(np.array([24.0, 50.0, 70.0]))  # 4 degrees about the beam
-    far = matrices_from_euler(np.array([90.0, 20.0, 10.0]))
-    matrices = np.array(
-        [
-            [base, operators[3] @ base, far, far],
-            [far, operators[1] @ other, base, base],
-            [far, far, far, base],
-        ]
-    )
-    indexed = np.array([[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 1, 1]], bool)
-    expected = [[0, 0, 1, 1], [2, 0, -1, 3], [2, -1, 4, 3]]
-    assert grains_of(matrices, indexed, operators, 5.0).tolist() == expected
-    expected[1][1] = 3
-    apart = grains_of(matrices, indexed, operators, 3.0)
-    assert len(np.unique(apart)) == 7
-    assert apart[0, 0] != apart[1, 1]
-
-
-def test_one_point_and_none(nickelate):
-    operators = nickelate.proper_operators
-    for indexed in (np.ones((1, 1), bool), np.zeros((2, 3), bool)):
-        matrices = np.broadcast_to(np.eye(3), (*indexed.shape, 3, 3))
-        assert (grains_of(matrices, indexed, operators, 5.0) == indexed - 1).all()
 
 
 @pytest.mark.parametrize("seed", range(5))

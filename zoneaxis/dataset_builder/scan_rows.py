@@ -8,9 +8,8 @@ import numpy as np
 from zoneaxis.dataset_builder.plan import SPLITS
 from zoneaxis.dataset_builder.scan_recipe import ScanRecipe
 from zoneaxis.dataset_builder.schema import PATTERNS
-from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.orientations import misorientation_deg
 from zoneaxis.errors import MapError
+from zoneaxis.scans.grains import label_grains
 from zoneaxis.scans.orientation_map import OrientationMap
 
 SHARD_ROWS = 2048
@@ -62,8 +61,8 @@ def rows_of(found: OrientationMap, points: np.ndarray, recipe: ScanRecipe) -> Sc
     Raises:
         MapError: all grains are too small.
     """
-    operators = Crystal.from_dict(recipe.crystal).proper_operators
-    grains = grains_of(found.matrices, found.indexed, operators, recipe.grain_tolerance_deg)
+    operators = [crystal.proper_operators for crystal in found.crystals]
+    grains = label_grains(found.matrices, found.phase, operators, recipe.grain_tolerance_deg)
     grain = grains.ravel()[points]
     sizes = np.bincount(grain)[grain]
     if sizes.max() < recipe.smallest_grain:
@@ -81,41 +80,6 @@ def rows_of(found: OrientationMap, points: np.ndarray, recipe: ScanRecipe) -> Sc
             stacklevel=3,
         )
     return ScanRows(points[large], grain, held_out)
-
-
-def grains_of(
-    matrices: np.ndarray, indexed: np.ndarray, operators: np.ndarray, tolerance_deg: float
-) -> np.ndarray:
-    """Return the number of each point's grain, in the order of their first points; else -1.
-
-    A grain is a connected region in which each step, along a row or a column, turns the crystal
-    by less than the tolerance; from one end to the other it may turn by more.
-
-    Args:
-        matrices: G, shape (rows, cols, 3, 3).
-        indexed: points that have an orientation, bool, shape (rows, cols).
-        operators: proper symmetry operators S, shape (s, 3, 3).
-        tolerance_deg: of neighbors.
-
-    Returns:
-        int, shape (rows, cols).
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    number = np.arange(indexed.size).reshape(indexed.shape)
-    edges = []
-    for one, next_ in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        both = indexed[one] & indexed[next_]
-        angle = misorientation_deg(matrices[one][both], matrices[next_][both], operators)
-        edges.append(np.stack([number[one][both], number[next_][both]])[:, angle < tolerance_deg])
-    pairs = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(pairs.shape[1], bool), pairs), shape=(indexed.size,) * 2)
-    _, label = connected_components(graph, directed=False)
-    _, first, label = np.unique(label[indexed.ravel()], return_index=True, return_inverse=True)
-    grains = np.full(indexed.shape, -1)
-    grains[indexed] = first.argsort().argsort()[label]
-    return grains
 
 
 def held_out_grains(grain: np.ndarray, share: float, seed: int) -> np.ndarray:

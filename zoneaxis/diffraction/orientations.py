@@ -108,9 +108,33 @@ def mean_orientation(
     Returns:
         Rotation matrices, shape (n, 3, 3).
     """
-    closest = _traces(matrices, near[:, None], operators).argmax(axis=2)
-    aligned = operators[closest] @ matrices
-    left, _, right = np.linalg.svd(np.einsum("nc,ncij->nij", weights, aligned))
+    aligned = nearest_equivalents(matrices, near[:, None], operators)
+    return nearest_rotations(np.einsum("nc,ncij->nij", weights, aligned))
+
+
+def nearest_equivalents(
+    matrices: np.ndarray, near: np.ndarray, operators: np.ndarray
+) -> np.ndarray:
+    """Return of the equivalents S G of each orientation the one nearest to another orientation.
+
+    Args:
+        matrices: G, shape (..., 3, 3).
+        near: the other orientations, broadcast against `matrices`.
+        operators: proper symmetry operators S, shape (s, 3, 3).
+
+    Returns:
+        Rotation matrices, shape (..., 3, 3).
+    """
+    return operators[_traces(matrices, near, operators).argmax(axis=-1)] @ matrices
+
+
+def nearest_rotations(sums: np.ndarray) -> np.ndarray:
+    """Return the rotations nearest to sums of rotation matrices: their chordal means.
+
+    Args:
+        sums: shape (n, 3, 3).
+    """
+    left, _, right = np.linalg.svd(sums)
     left[..., 2] *= np.linalg.det(left @ right)[:, None]  # a rotation, not a reflection
     return left @ right
 
