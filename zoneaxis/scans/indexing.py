@@ -1,16 +1,27 @@
 """The Indexer protocol (patterns -> n best orientations with scores) and the loop over a scan."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from dask.base import tokenize
 
+from zoneaxis.cluster import map_on_cluster
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import ScanError
 from zoneaxis.scans.orientation_map import OrientationMap
+from zoneaxis.scans.partial_map import PROPERTY, PartialMap, Point, as_text
 from zoneaxis.scans.scan import Scan
+
+ANSWERS = ("euler_deg", "score", "reliability", "indexed")
+
+# Rows and columns of a block, and which of its points to index.
+_Job = tuple[slice, slice, np.ndarray]
+# Points of a batch, what became of them, and the answers for those that are usable, by name.
+_Result = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +69,10 @@ def index_scan(
     *,
     batch_size: int = 256,
     progress: Callable[[int], None] | None = None,
+    partial: PartialMap | None = None,
+    scheduler: str | None = None,
 ) -> OrientationMap:
-    """Index every pattern of a scan, with one block of the file in memory at a time.
+    """Index every pattern of a scan, with two blocks of the file in memory at a time.
 
     A pattern with NaN, inf or negative counts, or without any, is marked not indexed; a warning
     says how many there were. So is, without a warning, every point that the scan's mask leaves out.
@@ -69,54 +82,40 @@ def index_scan(
         scan: where the patterns come from.
         batch_size: most patterns given to the indexer at once.
         progress: called with the number of patterns done since the last call.
+        partial: has what a stopped run of the same scan and indexer has found, and keeps what this
+            one finds if it is stopped. Stopped or not, the map has the same bits.
+        scheduler: address of a Dask scheduler, "tcp://host:8786", whose workers then do the work.
+            They are sent the indexer and open the scan by themselves, under the same path. The
+            map has the same bits as here, with as many threads of torch.
 
     Raises:
         ScanError: the pixel size is unknown, the file cannot be read to its end, or none of its
             patterns is usable.
+        OutputError: `partial` is of another scan or indexer, or cannot be written.
+        SettingsError: no scheduler answers at the address.
+        ClusterError: the cluster lost its work.
     """
     if scan.inv_angstrom_per_pixel is None:
         raise ScanError(
             f"{scan.path} does not say how large a pattern pixel is: give it in 1/Angstrom "
             "with --inv-angstrom-per-pixel."
         )
-    rows, cols = scan.shape
-    points = np.arange(rows * cols).reshape(rows, cols)
-    collected = None
-    bad = empty = 0
-    mask = np.ones(scan.shape, bool) if scan.mask is None else scan.mask
-    for row, col in blocks(scan, batch_size):
-        wanted = mask[row, col]
-        if progress is not None:
-            progress(int((~wanted).sum()))
-        if not wanted.any():
-            continue  # nor is the block read
-        where = points[row, col][wanted]
-        patterns = scan.read(row, col)[wanted]
-        for start in range(0, len(where), batch_size):
-            with np.errstate(over="ignore"):  # beyond float32 is inf, and inf is refused below
-                batch = patterns[start : start + batch_size].astype(np.float32)
-            good = usable(batch)
-            bad += np.count_nonzero(~good)
-            empty += np.count_nonzero(~batch[~good].any(axis=(1, 2)))
-            if good.any():
-                chosen = batch if good.all() else batch[good]
-                found = indexer.index(chosen, scan.inv_angstrom_per_pixel)
-                collected = collected or _empty(found, rows * cols)
-                _store(collected, where[start : start + batch_size][good], found)
-            if progress is not None:
-                progress(len(batch))
-    if collected is None:
-        raise ScanError(
-            f"{scan.path} has no usable pattern: each is empty, or holds NaN, inf or negative "
-            "counts. If a dark reference was subtracted, clip the counts at 0."
-        )
-    if bad:
-        warnings.warn(
-            f"{bad} of {points.size} patterns hold NaN, inf, negative or no counts and are marked "
-            f"not indexed ({empty} of them hold no counts at all).",
-            stacklevel=2,
-        )
-    return _as_map(collected, indexer.crystals, scan)
+    partial = PartialMap() if partial is None else partial
+    wanted = np.ones(scan.shape, bool) if scan.mask is None else scan.mask
+    partial.begin(wanted.ravel(), _identity(scan, batch_size))
+    report = progress or (lambda done: None)
+    report(np.count_nonzero(~partial.waiting))
+    waiting = partial.waiting.reshape(scan.shape)
+    # Batches are done as a whole: without those that are, the others stay the same.
+    jobs = [(*at, waiting[at]) for at in blocks(scan, batch_size) if waiting[at].any()]
+    if scheduler is None:
+        results = _index_here(indexer, scan, jobs, batch_size)
+    else:
+        results = _index_on_cluster(indexer, scan, jobs, batch_size, scheduler)
+    for where, state, columns in results:
+        partial.store(where, state, columns)
+        report(len(where))
+    return _as_map(partial, indexer.crystals, scan)
 
 
 def require_frame(
@@ -179,36 +178,104 @@ def _grouped(chunks: tuple[int, ...], most: int) -> Iterator[slice]:
     yield slice(start, stop)
 
 
-def _empty(like: Indexed, n: int) -> Indexed:
-    n_best = like.score.shape[1]
-    return Indexed(
-        euler_deg=np.zeros((n, n_best, 3)),
-        score=np.zeros((n, n_best), np.float32),
-        reliability=np.zeros(n, np.float32),
-        indexed=np.zeros(n, bool),
-        properties={name: np.full(n, np.nan, np.float32) for name in like.properties},
-        phase=np.zeros(n, np.int8),
-    )
+def _identity(scan: Scan, batch_size: int) -> dict[str, str]:
+    """Return whatever decides which patterns go into which batch, as text."""
+    made = scan.history or scan.patterns.name
+    number = tokenize(made, scan.patterns.chunks, scan.inv_angstrom_per_pixel, scan.mask)
+    return as_text({"scan": scan.path, "patterns": number, "batch_size": batch_size})
 
 
-def _store(collected: Indexed, where: np.ndarray, found: Indexed) -> None:
-    for name in ("euler_deg", "score", "reliability", "indexed"):
-        getattr(collected, name)[where] = getattr(found, name)
-    if found.phase is not None:
-        collected.phase[where] = found.phase
-    for name, values in found.properties.items():
-        collected.properties[name][where] = values
+def _index_here(
+    indexer: Indexer, scan: Scan, jobs: list[_Job], batch_size: int
+) -> Iterator[_Result]:
+    """Yield results batch by batch, while the next block is read."""
+    for job, patterns in zip(jobs, _one_ahead(jobs, lambda job: scan.read(*job[:2])), strict=True):
+        yield from _index_block(indexer, scan, job, patterns, batch_size)
 
 
-def _as_map(collected: Indexed, crystals: tuple[Crystal, ...], scan: Scan) -> OrientationMap:
-    n_best = collected.score.shape[1]
-    phase = np.where(collected.indexed, collected.phase, -1).astype(np.int8)
+def _one_ahead(items: Iterable[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
+    """Yield work(item) of each; that of the next item goes on in a thread meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        before = None
+        for item in items:
+            future = thread.submit(work, item)
+            if before is not None:
+                yield before.result()
+            before = future
+        if before is not None:
+            yield before.result()
+
+
+def _index_on_cluster(
+    indexer: Indexer, scan: Scan, jobs: list[_Job], batch_size: int, address: str
+) -> Iterator[_Result]:
+    """Yield results batch by batch, in the order in which workers finish their blocks."""
+    calls = {number: (job, batch_size) for number, job in enumerate(jobs)}
+    for _, results in map_on_cluster(_index_alone, calls, address, shared=(indexer, scan)):
+        yield from results
+
+
+def _index_alone(shared: tuple[Indexer, Scan], job: _Job, batch_size: int) -> list[_Result]:
+    """Read and index one block, on a worker."""
+    indexer, scan = shared
+    return list(_index_block(indexer, scan, job, scan.read(*job[:2]), batch_size))
+
+
+def _index_block(
+    indexer: Indexer, scan: Scan, job: _Job, patterns: np.ndarray, batch_size: int
+) -> Iterator[_Result]:
+    """Yield results batch by batch; `patterns` are those of the whole block."""
+    rows, cols, wanted = job
+    row, col = np.nonzero(wanted)
+    where = (row + rows.start) * scan.shape[1] + col + cols.start
+    for start in range(0, len(where), batch_size):
+        part = slice(start, start + batch_size)
+        with np.errstate(over="ignore"):  # beyond float32 is inf, and inf is refused below
+            batch = patterns[row[part], col[part]].astype(np.float32)
+        good = usable(batch)
+        state = np.where(good, Point.DONE, np.where(batch.any(axis=(1, 2)), Point.BAD, Point.EMPTY))
+        columns = {}
+        if good.any():
+            chosen = batch if good.all() else batch[good]
+            columns = _columns(indexer.index(chosen, scan.inv_angstrom_per_pixel))
+        yield where[part], state, columns
+
+
+def _columns(found: Indexed) -> dict[str, np.ndarray]:
+    names = [*ANSWERS, *(["phase"] if found.phase is not None else [])]
+    columns = {name: getattr(found, name) for name in names}
+    return columns | {PROPERTY + name: values for name, values in found.properties.items()}
+
+
+def _as_map(partial: PartialMap, crystals: tuple[Crystal, ...], scan: Scan) -> OrientationMap:
+    """Return the finished map; warn of patterns that could not be used.
+
+    Raises:
+        ScanError: none could.
+    """
+    bad, empty = (np.count_nonzero(partial.state == kind) for kind in (Point.BAD, Point.EMPTY))
+    if not partial.columns:
+        raise ScanError(
+            f"{scan.path} has no usable pattern: each is empty, or holds NaN, inf or negative "
+            "counts. If a dark reference was subtracted, clip the counts at 0."
+        )
+    if bad or empty:
+        warnings.warn(
+            f"{bad + empty} of {len(partial.state)} patterns hold NaN, inf, negative or no counts "
+            f"and are marked not indexed ({empty} of them hold no counts at all).",
+            stacklevel=3,
+        )
+    grids = {name: v.reshape(*scan.shape, *v.shape[1:]) for name, v in partial.columns.items()}
     return OrientationMap(
         crystals=crystals,
-        euler_deg=collected.euler_deg.reshape(*scan.shape, n_best, 3),
-        score=collected.score.reshape(*scan.shape, n_best),
-        reliability=collected.reliability.reshape(scan.shape),
-        phase=phase.reshape(scan.shape),
+        euler_deg=grids["euler_deg"],
+        score=grids["score"],
+        reliability=grids["reliability"],
+        phase=np.where(grids["indexed"], grids.get("phase", 0), -1).astype(np.int8),
         step_nm=scan.step_nm,
-        properties={name: v.reshape(scan.shape) for name, v in collected.properties.items()},
+        properties={
+            name.removeprefix(PROPERTY): values
+            for name, values in grids.items()
+            if name.startswith(PROPERTY)
+        },
     )

@@ -60,7 +60,8 @@ class Scan:
             ScanError: the file is damaged, truncated or gone.
         """
         try:
-            return self.patterns[rows, cols].compute()
+            # Not on a cluster that the caller may have: it would be sent the file's content.
+            return self.patterns[rows, cols].compute(scheduler="threads")
         except Exception as error:  # each file library raises its own kind
             raise ScanError(
                 f"{self.path} cannot be read from row {rows.start}, column {cols.start} ({error}): "
