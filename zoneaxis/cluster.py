@@ -1,5 +1,6 @@
 """Work spread over a Dask cluster, whose scheduler moves the jobs of a lost worker to others."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,7 +87,11 @@ def local_cluster(workers: int) -> Iterator[str]:
     if workers < 1:
         raise SettingsError(f"workers = {workers}: expected 1 or more.")
     with LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=logging.ERROR,
     ) as cluster:
         yield cluster.scheduler_address
 

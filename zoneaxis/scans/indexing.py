@@ -181,7 +181,7 @@ def _grouped(chunks: tuple[int, ...], most: int) -> Iterator[slice]:
 def _identity(scan: Scan, batch_size: int) -> dict[str, str]:
     """Return whatever decides which patterns go into which batch, as text."""
     made = scan.history or scan.patterns.name
-    number = tokenize(made, scan.patterns.chunks, scan.inv_angstrom_per_pixel, scan.mask)
+    number = tokenize(made, scan.patterns.chunks, scan.inv_angstrom_per_pixel, scan.mask)[:8]
     return as_text({"scan": scan.path, "patterns": number, "batch_size": batch_size})
 
 

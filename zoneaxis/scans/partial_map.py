@@ -135,8 +135,8 @@ class PartialMap:
 
     def _load(self, path: Path) -> None:
         try:
-            with np.load(path, allow_pickle=False) as file:
-                columns = dict(file)
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                columns = dict(arrays)
             settings = json.loads(str(columns.pop("settings")))
             state = columns.pop("state")
         except Exception as error:  # zip, numpy and json each raise their own
