@@ -93,7 +93,7 @@ def build(
         Path | None, typer.Option(help="Take the patterns of this scan instead, with --labels.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Reference map of the scan: .ang or .h5.")
+        Path | None, typer.Option(help="Reference map of the scan: .ang, .ctf or .h5.")
     ] = None,
     min_q: Annotated[
         float | None, typer.Option(help="Of the scan, points of at least this correlation index.")

@@ -97,15 +97,14 @@ def _index(
 ) -> None:
     from zoneaxis.files import require_writable
     from zoneaxis.scans.indexing import index_scan
+    from zoneaxis.scans.orientation_map import SUFFIXES
     from zoneaxis.scans.scan import Scan
 
-    if out.suffix not in (".ang", ".h5"):
-        raise SettingsError(f"--out {out}: the name of a map ends in .ang or .h5.")
+    if out.suffix not in SUFFIXES:
+        raise SettingsError(f"--out {out}: the name of a map ends in {' or '.join(SUFFIXES)}.")
     require_writable(out)
     opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel, step_nm=step_nm)
     rows, columns = opened.shape
-    if out.suffix == ".ang" and columns < 2:  # before the work, not after it
-        raise SettingsError(f"--out {out}: a single column does not fit .ang, take .h5.")
     indexer = load()
     with progress_bar("indexing", "patterns") as advance:
         advance(0, rows * columns)

@@ -13,7 +13,8 @@ CrystalName = Annotated[str, typer.Option(help="Built-in name (LiNiO2) or path o
 MapOut = Annotated[
     Path,
     typer.Option(
-        help="Map to write: .ang for other programs (score as IQ, reliability as CI), .h5 for all."
+        help="Map to write: .ang or .ctf for other programs (score as IQ or BC, reliability as CI "
+        "or MAD), .h5 for everything."
     ),
 ]
 PixelSize = Annotated[

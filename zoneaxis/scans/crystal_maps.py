@@ -1,179 +1,163 @@
-"""What a CrystalMap of orix tells us: its grid, its phase, and which columns hold the scores."""
+"""A map to and from orix's CrystalMap, and which columns of other programs hold the scores."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from orix.crystal_map import CrystalMap, Phase
-from orix.quaternion.symmetry import get_point_group
+from orix.crystal_map import CrystalMap, Phase, PhaseList
+from orix.quaternion import Rotation
 
-from zoneaxis.diffraction.crystal import SMALLEST_EDGE_ANGSTROM, Crystal
+from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import MapError
+from zoneaxis.scans.map_arrays import RESERVED, MapArrays
+from zoneaxis.scans.map_phases import PhaseEntry, assign, first_space_group
 
-LATTICE_TOLERANCE = 0.05  # of lengths and angles, for cells to be of one crystal
 NM_PER_UNIT = {"nm": 1.0, "um": 1e3}
 # What orix calls the columns -> (score, its largest value), (reliability).
 SCORE_COLUMNS = (
     ("score", 1.0, "reliability"),  # our .h5
-    ("iq", 1.0, "ci"),  # .ang of orix and EDAX
+    ("iq", 1.0, "ci"),  # .ang of orix, EDAX and ours
     ("ind", 100.0, "rel"),  # .ang of ASTAR
-    ("BC", 100.0, "MAD"),  # .ctf of ASTAR
+    ("BC", 100.0, "MAD"),  # .ctf of ASTAR and ours
 )
 ASTAR_BANDS = 6  # ASTAR writes this number of bands for every point
-RESERVED = {"x", "y", "phi1", "Phi", "phi2", "phase_id", "id", "is_in_data", "score", "reliability"}
+
+
+def to_crystal_map(map: MapArrays) -> CrystalMap:
+    """Return a whole map as orix has it, with coordinates in nm and phases numbered from 1."""
+    values = {name: v.ravel() for name, v in map.properties.items()}
+    values["score"] = map.score.reshape(-1, map.n_best)
+    values["reliability"] = map.reliability.ravel()
+    euler = np.deg2rad(map.euler_deg).reshape(-1, map.n_best, 3)
+    y, x = np.indices(map.shape) * map.step_nm
+    return CrystalMap(
+        # orix wants no axis for a single rotation a point.
+        rotations=Rotation.from_euler(euler[:, 0] if map.n_best == 1 else euler),
+        phase_id=np.where(map.indexed, map.phase + 1, -1).ravel(),
+        x=x.ravel(),
+        y=y.ravel(),
+        phase_list=PhaseList({i: c.phase for i, c in enumerate(map.crystals, start=1)}),
+        prop=values,
+        scan_unit="nm",
+    )
+
+
+def from_crystal_map(crystal_map: CrystalMap, given: Sequence[Crystal]) -> MapArrays:
+    """Take over a map of orix.
+
+    Args:
+        crystal_map: on a complete square grid, row after row.
+        given: crystals instead of the map's own phases, as in `map_phases.assign`.
+
+    Raises:
+        MapError: not a complete square grid, no phase, or another than those given.
+    """
+    rows, cols, step_nm = grid(crystal_map)
+    if crystal_map.scan_unit not in NM_PER_UNIT:
+        warnings.warn(
+            f"The map's coordinates are in {crystal_map.scan_unit}: taking them for nm. "
+            "Set its scan_unit to nm or um.",
+            stacklevel=3,
+        )
+    shape = rows, cols
+    euler = np.rad2deg(crystal_map.rotations.to_euler()).reshape(*shape, -1, 3)
+    number = crystal_map.phase_id.reshape(shape)
+    score, reliability = scores(crystal_map.prop, number != -1, euler.shape[2])
+    # ASTAR: -1 where it does not trust the point.
+    crystals, phase = assign(
+        entries(crystal_map.phases), np.where(reliability < 0, -1, number), given
+    )
+    taken = RESERVED.union(*((score, reliability) for score, _, reliability in SCORE_COLUMNS))
+    return MapArrays(
+        crystals=crystals,
+        euler_deg=euler,
+        score=score,
+        reliability=np.clip(reliability, 0, 1),
+        phase=phase,
+        step_nm=step_nm,
+        properties={
+            name: np.asarray(values).reshape(shape)
+            for name, values in crystal_map.prop.items()
+            if name not in taken and np.size(values) == number.size
+        },
+    )
 
 
 def grid(crystal_map: CrystalMap) -> tuple[int, int, float]:
     """Return rows, cols and step in nm of a map that lies row after row on a square grid."""
     zeros = np.zeros(crystal_map.size)
     x, y = (zeros if v is None else v for v in (crystal_map.x, crystal_map.y))
-    if not x.size:
-        raise MapError("it holds no points.")
-    new_row = np.flatnonzero(np.diff(y))
-    cols = int(new_row[0]) + 1 if new_row.size else x.size
-    rows = x.size // cols
-    if rows * cols != x.size or np.ptp(x.reshape(rows, cols), axis=0).any():
+    rows, cols = shape_of(x, y)
+    if np.ptp(x.reshape(rows, cols), axis=0).any():
         raise MapError("its points are not a complete square grid; it may be truncated.")
     steps = [np.ptp(v) / (n - 1) for v, n in ((x, cols), (y, rows)) if n > 1 and np.ptp(v) > 0]
+    if len(steps) == 2 and not np.isclose(*steps, rtol=1e-3):
+        raise MapError(f"its steps are {steps[0]:g} along x and {steps[1]:g} along y, not square.")
     step = float(steps[0]) if steps else 1.0
     return rows, cols, step * NM_PER_UNIT.get(crystal_map.scan_unit, 1.0)
 
 
-def one_phase(crystal_map: CrystalMap) -> np.ndarray:
-    """Return which points hold the map's most frequent phase, shape (n,)."""
-    phase_id = crystal_map.phase_id
-    present, counts = np.unique(phase_id[phase_id != -1], return_counts=True)
-    if present.size == 0:
-        return np.zeros(phase_id.shape, bool)
-    main = present[np.argmax(counts)]
-    if present.size > 1:
-        warnings.warn(
-            f"The map has {present.size} phases: keeping {crystal_map.phases[main].name}; "
-            "the points of the others count as not indexed.",
-            stacklevel=4,
-        )
-    return phase_id == main
-
-
-def _score_columns(crystal_map: CrystalMap) -> tuple[str, float, str] | None:
-    names = crystal_map.prop.keys()
-    if "BC" in names and not (crystal_map.prop["bands"] == ASTAR_BANDS).all():
-        return None  # another program's .ctf, whose MAD is an angle
-    return next((c for c in SCORE_COLUMNS if c[0] in names and c[2] in names), None)
-
-
-def scores(crystal_map: CrystalMap, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return score (rows, cols, n_best) and reliability (rows, cols), both float32."""
-    columns = _score_columns(crystal_map)
-    if columns is None:
-        warnings.warn("The map has no scores that zoneaxis knows: taking 0.", stacklevel=4)
-        return np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32)
-    name, largest, reliability = columns
-    score = np.asarray(crystal_map.prop[name], np.float32).reshape(*shape[:2], -1) / largest
-    return (
-        # Some programs keep n orientations and a single score.
-        np.ascontiguousarray(np.broadcast_to(score, shape)),
-        np.asarray(crystal_map.prop[reliability], np.float32).reshape(shape[:2]),
-    )
-
-
-def properties(crystal_map: CrystalMap, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Return the map's own properties; the columns of text files are not ours to interpret."""
-    if "score" not in crystal_map.prop:
-        return {}
-    return {
-        name: np.asarray(values).reshape(shape)
-        for name, values in crystal_map.prop.items()
-        if name not in RESERVED and np.size(values) == shape[0] * shape[1]
-    }
-
-
-def crystal_of(crystal_map: CrystalMap) -> Crystal:
-    """Return the most frequent phase as a crystal without sites."""
-    phases = [(np.sum(crystal_map.phase_id == i), p) for i, p in crystal_map.phases if i != -1]
-    if not phases:
-        raise MapError("it names no phase, or indexes no point: give the crystal.")
-    phase = max(phases, key=lambda pair: pair[0])[1]
-    cell = np.round(phase.structure.lattice.abcABG(), 9)  # orix has realigned the axes
-    if np.allclose(cell, (1, 1, 1, 90, 90, 90)):  # orix's stand-in for no lattice
-        raise MapError("it gives no lattice constants: give the crystal.")
-    return without_sites(phase.name or "phase", cell, _space_group(phase))
-
-
-def require_same_crystal(given: Crystal | None, crystal_map: CrystalMap) -> None:
-    """Refuse a crystal, if one is given, that a map with a usable phase contradicts.
-
-    Raises:
-        MapError: the map's phase has other rotations or another cell.
-    """
-    if given is None:
-        return
-    try:
-        own = crystal_of(crystal_map)
-    except MapError:
-        return
-    require_alike(given, own)
-
-
-def require_alike(given: Crystal, own: Crystal) -> None:
-    """Refuse a crystal given for a map of another one, as far as the map's is known.
-
-    Files name -3m, 3m or 32 for one and the same crystal: the rotations of the Laue group count.
+def shape_of(x: np.ndarray, y: np.ndarray) -> tuple[int, int]:
+    """Return the rows and columns of points that lie row after row.
 
     Args:
-        given: by the caller.
-        own: what the map's file says.
+        x: coordinates along rows, shape (n,).
+        y: coordinates across rows, shape (n,).
 
     Raises:
-        MapError: other rotations, or cells that differ by more than 5 %.
+        MapError: there are no points, or the last row is not complete.
     """
-    lengths = np.array(own.cell[:3])
-    if not (np.isfinite(own.cell).all() and lengths.min() >= SMALLEST_EDGE_ANGSTROM):
-        return
-    groups = [crystal.point_group.laue for crystal in (own, given)]
-    rotations = [group.proper_subgroup.to_matrix() for group in groups]
-    if not same_rotations(*rotations) or not same_cell(given, own):
-        crystals = [
-            f"{crystal.name} (Laue group {group.name}, cell "
-            f"{', '.join(f'{v:.4g}' for v in crystal.cell)})"
-            for crystal, group in zip((own, given), groups, strict=True)
-        ]
-        raise MapError(
-            f"it is a map of {crystals[0]}, not of {crystals[1]}: give the crystal it was made for."
-        )
+    if not x.size:
+        raise MapError("it holds no points.")
+    new_row = np.flatnonzero(np.diff(y))
+    cols = int(new_row[0]) + 1 if new_row.size else x.size
+    if x.size % cols:
+        raise MapError("its points are not a complete square grid; it may be truncated.")
+    return x.size // cols, cols
 
 
-def same_rotations(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether two sets of rotation matrices, (n, 3, 3) and (m, 3, 3), are the same."""
-    return a.shape == b.shape and all(np.abs(b - op).max(axis=(1, 2)).min() < 1e-6 for op in a)
+def scores(
+    columns: Mapping[str, np.ndarray], indexed: np.ndarray, n_best: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return score (rows, cols, n_best) and reliability (rows, cols), both float32.
 
-
-def same_cell(a: Crystal, b: Crystal) -> bool:
-    """Return whether two cells agree within 5 %."""
-    return np.allclose(a.cell, b.cell, rtol=LATTICE_TOLERANCE, atol=0)
-
-
-def _space_group(phase: Phase) -> int:
-    """Return the phase's space group; for a bare point group the first of its Laue class.
-
-    .ang names rotations only (32 for -3m), and diffraction shows no more than the Laue class.
+    Args:
+        columns: values of the points by orix's names.
+        indexed: which points have an orientation, shape (rows, cols).
+        n_best: orientations of each point.
     """
-    if phase.space_group is not None:
-        return int(phase.space_group.number)
-    if phase.point_group is None:
-        raise MapError("it gives no symmetry: give the crystal.")
-    laue = phase.point_group.laue.name
-    return next(n for n in range(1, 231) if get_point_group(n).name == laue)
-
-
-def without_sites(name: str, cell: Sequence[float], space_group: int) -> Crystal:
-    """Return a crystal of which only lattice and symmetry are known."""
-    return Crystal(
-        name=name,
-        cell=tuple(float(v) for v in cell),
-        space_group=space_group,
-        numbers=np.zeros(0, int),
-        positions=np.zeros((0, 3)),
-        occupancies=np.zeros(0),
-        b_iso_angstrom2=np.zeros(0),
+    shape = indexed.shape
+    found = next((c for c in SCORE_COLUMNS if c[0] in columns and c[2] in columns), None)
+    if found and found[0] == "BC":
+        bands = columns["bands"].reshape(shape)[indexed]
+        if (bands != ASTAR_BANDS).any():
+            found = None  # another program's .ctf, whose MAD is an angle
+    if found is None:
+        warnings.warn("The map has no scores that zoneaxis knows: taking 0.", stacklevel=4)
+        return np.zeros((*shape, n_best), np.float32), np.zeros(shape, np.float32)
+    name, largest, reliability = found
+    score = (np.asarray(columns[name]) / largest).astype(np.float32).reshape(*shape, -1)
+    return (
+        # Some programs keep n orientations and a single score.
+        np.ascontiguousarray(np.broadcast_to(score, (*shape, n_best))),
+        np.asarray(columns[reliability], np.float32).reshape(shape),
     )
+
+
+def entries(phases: PhaseList) -> list[PhaseEntry]:
+    """Return the phases of a CrystalMap, without its -1 for points that are not indexed."""
+    return [_entry(number, phase) for number, phase in phases if number != -1]
+
+
+def _entry(number: int, phase: Phase) -> PhaseEntry:
+    """Return a phase by its space group; a bare point group stands for its Laue group.
+
+    .ang names rotations only (32 for -3m), and diffraction shows no more than the Laue group.
+    """
+    space_group = None
+    if phase.space_group is not None:
+        space_group = int(phase.space_group.number)
+    elif phase.point_group is not None:
+        space_group = first_space_group(phase.point_group.laue.name)
+    cell = np.round(phase.structure.lattice.abcABG(), 9)  # orix has realigned the axes
+    return PhaseEntry(number, phase.name or "phase", tuple(cell), space_group)
