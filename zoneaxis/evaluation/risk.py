@@ -1,8 +1,6 @@
 """Risk against coverage: what share is wrong when the least confident points are dropped.
 
-Sources:
-    1. Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
-    2. C. Clopper, E. Pearson, Biometrika 26 (1934) 404: the bound of a binomial share.
+Source of the bound: C. Clopper, E. Pearson, Biometrika 26 (1934) 404.
 """
 
 import numpy as np
@@ -39,14 +37,12 @@ def risk_curve(risk: np.ndarray) -> np.ndarray:
 
 
 def risk_bound(wrong: np.ndarray, kept: np.ndarray, doubt: float) -> np.ndarray:
-    """Return the share that the true risk exceeds with a probability of `doubt` at most.
+    """Return the share that the true risk exceeds with a probability of `doubt` at most, (n,).
 
     Args:
         wrong: how many of the kept points are wrong, shape (n,).
         kept: how many are kept, at least 1, shape (n,).
-        doubt: 0..1.
-
-    Source: [2], one-sided.
+        doubt: 0..1, of a one-sided bound.
     """
     from scipy.stats import beta
 
