@@ -199,7 +199,7 @@ def test_other_shapes_are_refused(nickelate, euler):
 
 
 def test_other_crystals_are_refused(nickelate, euler):
-    with pytest.raises(MapError, match="point group -3m, cubic"):
+    with pytest.raises(MapError, match=r"Laue group -3m.* and cubic \(Laue group m-3m"):
         compare(make_map(nickelate, euler), make_map(CUBIC, euler))
     for factor, fits in ((1.04, True), (1.06, False)):
         cell = (*nickelate.cell[:2], nickelate.cell[2] * factor, *nickelate.cell[3:])
@@ -208,7 +208,7 @@ def test_other_crystals_are_refused(nickelate, euler):
         if fits:
             compare(*maps)
         else:
-            with pytest.raises(MapError, match=r"more than 5 %.*stretched"):
+            with pytest.raises(MapError, match=r"stretched.*within 5 %"):
                 compare(*maps)
 
 

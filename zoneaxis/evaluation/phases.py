@@ -6,7 +6,7 @@ import numpy as np
 
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import MapError
-from zoneaxis.scans.crystal_maps import LATTICE_TOLERANCE, same_cell, same_rotations
+from zoneaxis.scans.map_phases import LATTICE_TOLERANCE, alike
 from zoneaxis.scans.orientation_map import OrientationMap
 
 OTHER = 1e3  # cost of a pair that is no pair; beyond any difference of cells
@@ -15,12 +15,6 @@ OTHER = 1e3  # cost of a pair that is no pair; beyond any difference of cells
 def usable(map: OrientationMap) -> np.ndarray:
     """Return where the map has a best orientation with finite angles, bool (rows, cols)."""
     return map.indexed & np.isfinite(map.euler_deg[..., 0, :]).all(axis=-1)
-
-
-def same_laue(a: Crystal, b: Crystal) -> bool:
-    """Return whether two crystals have the same Laue group: .ang names 32 for -3m, for one."""
-    rotations = [c.point_group.laue.proper_subgroup.to_matrix() for c in (a, b)]
-    return same_rotations(*rotations)
 
 
 def match_crystals(mine: Sequence[Crystal], theirs: Sequence[Crystal]) -> list[int]:
@@ -39,7 +33,7 @@ def match_crystals(mine: Sequence[Crystal], theirs: Sequence[Crystal]) -> list[i
 
 
 def _difference(a: Crystal, b: Crystal) -> float:
-    if not (same_cell(a, b) and same_laue(a, b)):
+    if not alike(a, b):
         return OTHER
     return float(np.abs(np.divide(a.cell, b.cell) - 1).max()) + (a.name != b.name)
 
@@ -53,22 +47,16 @@ def require_common_crystal(mine: Sequence[Crystal], theirs: Sequence[Crystal]) -
     partner = match_crystals(mine, theirs)
     if max(partner) >= 0:
         return partner
-    if len(mine) == len(theirs) == 1 and not same_laue(mine[0], theirs[0]):
-        raise MapError(
-            f"{mine[0].name} of the map has point group {mine[0].point_group.name}, "
-            f"{theirs[0].name} of the reference {theirs[0].point_group.name}: compare maps of the "
-            "same crystal."
-        )
-    both = "; ".join(
+    both = " and ".join(
         f"{', '.join(_described(crystal) for crystal in crystals)} of the {owner}"
         for owner, crystals in (("map", mine), ("reference", theirs))
     )
     raise MapError(
-        f"The cells differ by more than {100 * LATTICE_TOLERANCE:.0f} %, or the Laue groups: {both}"
-        ". Compare maps of the same crystal."
+        f"{both} are not the same crystal, for which Laue groups must be equal, and cells within "
+        f"{100 * LATTICE_TOLERANCE:.0f} %: compare maps of the same crystal."
     )
 
 
 def _described(crystal: Crystal) -> str:
     cell = ", ".join(f"{v:.4g}" for v in crystal.cell)
-    return f"{crystal.name} ({crystal.point_group.laue.name}, {cell})"
+    return f"{crystal.name} (Laue group {crystal.point_group.laue.name}, cell {cell})"
