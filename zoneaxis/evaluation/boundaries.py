@@ -25,7 +25,7 @@ from zoneaxis.diffraction.orientations import (
     pseudo_symmetric_deg,
 )
 from zoneaxis.errors import SettingsError
-from zoneaxis.evaluation.grains import TOLERANCE_DEG, Grains
+from zoneaxis.evaluation.grains import TOLERANCE_DEG, Grains, length_text
 from zoneaxis.evaluation.metrics import FRIENDS
 from zoneaxis.scans.grains import neighbor_pairs
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SPECIAL_DEG = 5.0  # from a twin or a false friend, to count as one
 NAMED_DEG = 3.0  # from a low-index direction, for an axis to be called by it
 AXES_APART_DEG = 10.0
-SHOWN = 15
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class Boundaries:
             angle = self.misorientation_deg[i]
             table.add_row(
                 "-".join(map(str, self.pairs[i])),
-                f"{self.length_nm[i]:.4g} nm",
+                length_text(self.length_nm[i]),
                 f"{angle:.1f}°" if np.isfinite(angle) else "other phase",
                 self.axis_label[i].replace("[", r"\["),
                 self.kind[i].replace("[", r"\["),

@@ -32,7 +32,7 @@ from zoneaxis.evaluation.metrics import (
     key,
     mask_metrics,
 )
-from zoneaxis.evaluation.phases import require_common_crystal, usable
+from zoneaxis.evaluation.phases import require_common_crystal
 from zoneaxis.evaluation.risk import COVERAGES, cumulative_risk, risk_curve
 from zoneaxis.scans.orientation_map import OrientationMap
 
@@ -223,7 +223,7 @@ def compare(map: OrientationMap, reference: OrientationMap) -> Comparison:
     """
     require_same_shape(map, reference)
     partner = require_common_crystal(map.crystals, reference.crystals)
-    mine, theirs = usable(map), usable(reference)
+    mine, theirs = map.indexed, reference.indexed
     if not (mine & theirs).any():
         raise MapError(
             f"No point is indexed in both maps ({mine.sum()} in the map, {theirs.sum()} in the "

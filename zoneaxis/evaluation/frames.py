@@ -20,7 +20,7 @@ from zoneaxis.diffraction.orientations import (
 )
 from zoneaxis.errors import SettingsError
 from zoneaxis.evaluation.metrics import RIGHT_DEG
-from zoneaxis.evaluation.phases import require_common_crystal, usable
+from zoneaxis.evaluation.phases import require_common_crystal
 from zoneaxis.scans.orientation_map import OrientationMap
 
 SQUARE = {
@@ -107,15 +107,14 @@ def fit_frames(map: OrientationMap, reference: OrientationMap) -> list[FrameFit]
         MapError: the maps have no crystal in common.
     """
     partner = np.array([*require_common_crystal(map.crystals, reference.crystals), -1])
-    mine, theirs = (np.where(usable(m), m.phase, -1) for m in (map, reference))
     fits = []
     for grid in SQUARE:
-        phase = _on_grid(mine, grid)
-        if phase.shape != theirs.shape:
+        phase = _on_grid(map.phase, grid)
+        if phase.shape != reference.shape:
             continue
-        both = (phase >= 0) & (theirs >= 0)
-        same = np.flatnonzero(both & (partner[phase] == theirs))
-        where = np.unravel_index(same[:: max(same.size // SAMPLE_POINTS, 1)], theirs.shape)
+        both = (phase >= 0) & reference.indexed
+        same = np.flatnonzero(both & (partner[phase] == reference.phase))
+        where = np.unravel_index(same[:: max(same.size // SAMPLE_POINTS, 1)], phase.shape)
         euler = _on_grid(map.euler_deg, grid)[where], reference.euler_deg[where]
         first, second = (matrices_from_euler(angles[:, 0]) for angles in euler)
         right_phase = same.size / max(np.count_nonzero(both), 1)

@@ -17,7 +17,6 @@ from zoneaxis.diffraction.orientations import (
     reduce_euler,
 )
 from zoneaxis.errors import MapError, SettingsError
-from zoneaxis.evaluation.phases import usable
 from zoneaxis.scans.grains import in_order, label_grains, pair_misorientation_deg
 from zoneaxis.scans.orientation_map import OrientationMap
 
@@ -83,6 +82,19 @@ class Grains:
             euler[own] = reduce_euler(euler[own], crystal)
         return euler
 
+    @property
+    def mean_map(self) -> OrientationMap:
+        """Every point with the mean orientation of its grain; not indexed where there is none."""
+        ones = np.ones((*self.labels.shape, 1), np.float32)
+        return OrientationMap(
+            crystals=self.crystals,
+            euler_deg=self.euler_deg[self.labels][:, :, None],
+            score=ones,
+            reliability=ones[..., 0],
+            phase=np.where(self.labels >= 0, self.phase[self.labels], -1),
+            step_nm=self.step_nm,
+        )
+
     def summary(self) -> dict[str, float]:
         """Return what one says of a map in a line: number, sizes, spread, share of the map."""
         diameter, area = self.diameter_nm, self.area_nm2
@@ -131,14 +143,14 @@ class Grains:
         values = self.summary()
         table = Table(
             title=f"{len(self)} grains of {name}",
-            caption=f"Median diameter {values['median_diameter_nm']:.4g} nm, weighted by area "
-            f"{values['area_weighted_diameter_nm']:.4g} nm; {values['at_edge']} touch the edge; "
-            f"they hold {values['share_of_points']:.1%} of the points.",
+            caption=f"Median diameter {length_text(values['median_diameter_nm'])}, weighted by "
+            f"area {length_text(values['area_weighted_diameter_nm'])}; {values['at_edge']} touch "
+            f"the edge; they hold {values['share_of_points']:.1%} of the points.",
             caption_justify="left",
         )
         several = len(self.crystals) > 1
         for head in ("grain", *(["phase"] * several), "points", "diameter", "Bunge angles"):
-            table.add_column(head, justify="right")
+            table.add_column(head, justify="right", no_wrap=True)
         for head in ("spread", "aspect", "edge"):
             table.add_column(head, justify="right")
         euler = self.euler_deg
@@ -147,7 +159,7 @@ class Grains:
                 str(i),
                 *([self.crystals[self.phase[i]].name] * several),
                 f"{self.points[i]:,}",
-                f"{self.diameter_nm[i]:.4g} nm",
+                length_text(self.diameter_nm[i]),
                 ", ".join(f"{angle:.1f}" for angle in euler[i]) + "°",
                 f"{self.spread_deg[i]:.2f}°",
                 f"{self.aspect[i]:.2f}",
@@ -156,6 +168,11 @@ class Grains:
         if len(self) > SHOWN:
             table.add_row("…", *([""] * several), f"{len(self) - SHOWN} more")
         return table
+
+
+def length_text(length_nm: float) -> str:
+    """Return a length in nm, or in µm from 1,000 nm on, to three digits."""
+    return f"{length_nm / 1000:.3g} µm" if length_nm >= 999.5 else f"{length_nm:.3g} nm"
 
 
 def find_grains(
@@ -181,11 +198,10 @@ def find_grains(
         MapError: no point is indexed, or all grains are too small.
     """
     _check(tolerance_deg, smallest_grain, largest_hole)
-    phase = np.where(usable(map), map.phase, -1)
-    if not (phase >= 0).any():
+    if not map.indexed.any():
         raise MapError("No point of the map is indexed: there are no grains.")
     operators = [crystal.proper_operators for crystal in map.crystals]
-    matrices = map.matrices
+    matrices, phase = map.matrices, map.phase
     labels = label_grains(matrices, phase, operators, tolerance_deg)
     labels = _without_specks(labels, smallest_grain)
     if not (labels >= 0).any():
