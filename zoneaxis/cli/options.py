@@ -10,6 +10,15 @@ ScanPath = Annotated[
 ]
 MODEL = "Folder that `zoneaxis train` made, or user/name on the Hub."
 CrystalName = Annotated[str, typer.Option(help="Built-in name (LiNiO2) or path of a CIF.")]
+MapCrystals = Annotated[
+    list[str],
+    typer.Option(
+        "--crystal",
+        metavar="TEXT",
+        help="Name or CIF, for each phase once; default: what the maps carry.",
+        show_default=False,
+    ),
+]
 MapOut = Annotated[
     Path,
     typer.Option(

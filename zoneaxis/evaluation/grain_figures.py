@@ -3,14 +3,16 @@
 Grains have the inverse pole figure color of their mean orientation along the beam.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoneaxis.evaluation.boundaries import Boundaries, random_misorientations_deg
-from zoneaxis.evaluation.figures import ipf_colors
+from zoneaxis.evaluation.figures import STYLE, ipf_colors
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.image_axes import draw_map
+from zoneaxis.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,7 +139,7 @@ def grain_size_histogram(ax: "Axes", grains: Grains) -> None:
 
 
 def grains_figure(grains: Grains, boundaries: Boundaries) -> "Figure":
-    """Return a figure of the four above, to be drawn under `rc_context(figures.STYLE)`.
+    """Return a figure of the four above; make and draw it within `rc_context(figures.STYLE)`.
 
     Args:
         grains: of a map.
@@ -159,6 +161,23 @@ def grains_figure(grains: Grains, boundaries: Boundaries) -> "Figure":
     grain_size_histogram(left, grains)
     boundary_histogram(right, boundaries)
     return figure
+
+
+def write_grains_figure(path: str | Path, grains: Grains, boundaries: Boundaries) -> None:
+    """Write `grains_figure` as a picture.
+
+    Args:
+        path: .png.
+        grains: of a map.
+        boundaries: theirs.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    with atomic_path(path) as temporary, rc_context(STYLE):
+        grains_figure(grains, boundaries).savefig(temporary)
 
 
 def _draw_lines(ax: "Axes", boundaries: Boundaries, chosen: np.ndarray, **style: object) -> object:
