@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from zoneaxis import __version__
-from zoneaxis.cli import comparisons, datasets, maps, models, phantoms, publishing
+from zoneaxis.cli import comparisons, datasets, grains, maps, models, phantoms, publishing, reports
 from zoneaxis.cli.terminal import complain, say, show_warning
 from zoneaxis.errors import ZoneAxisError
 
@@ -21,6 +21,8 @@ COMMANDS = {
     maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",
     phantoms.phantom: "zoneaxis phantom --out phantom.hspy",
     comparisons.compare: "zoneaxis compare a.ang b.ang --crystal LiNiO2 --scan a.blo --out a.html",
+    grains.grains: "zoneaxis grains map.ang --crystal LiNiO2 --out grains.json --figure grains.png",
+    reports.report: "zoneaxis report map.ang --crystal LiNiO2 --scan scan.blo --out map.html",
 }
 
 app = typer.Typer(

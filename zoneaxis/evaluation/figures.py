@@ -11,7 +11,7 @@ import numpy as np
 
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import matrices_from_euler
-from zoneaxis.evaluation.comparison import FRIENDS, RIGHT_DEG, Comparison, usable
+from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.image_axes import (
     color_bar,
     draw_map,
@@ -20,6 +20,8 @@ from zoneaxis.evaluation.image_axes import (
     scale_bar,
     with_gray,
 )
+from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
+from zoneaxis.evaluation.phases import usable
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ STYLE = {
     "svg.fonttype": "none",
 }
 FRIEND_COLORS = {"raw": "#000000", "beam_180": "#0072b2", "c_60": "#d55e00"}  # Okabe and Ito
+CONFIDENCE_COLORS = {"score": "#0072b2", "reliability": "#d55e00"}
 AGREEMENT = {
     "both": "#56b4e9",
     "{0} only": "#e69f00",
@@ -52,7 +55,7 @@ CHUNK_POINTS = 1 << 17
 def ipf_colors(map: OrientationMap, direction: str = "z") -> np.ndarray:
     """Return inverse pole figure colors (TSL) of the best orientations, shape (rows, cols, 3).
 
-    Points without an orientation are black.
+    Each phase has the colors of its own Laue group. Points without an orientation are black.
 
     Args:
         map: the orientations.
@@ -61,13 +64,14 @@ def ipf_colors(map: OrientationMap, direction: str = "z") -> np.ndarray:
     from orix.plot.direction_color_keys import DirectionColorKeyTSL
     from orix.vector import Vector3d
 
-    key = DirectionColorKeyTSL(map.crystal.point_group.laue)
     colors = np.zeros((*map.shape, 3))
-    rows, cols = np.nonzero(usable(map))
-    for start in range(0, rows.size, CHUNK_POINTS):
-        part = rows[start : start + CHUNK_POINTS], cols[start : start + CHUNK_POINTS]
-        matrices = matrices_from_euler(map.euler_deg[part][:, 0])
-        colors[part] = key.direction2color(Vector3d(matrices[:, :, "xyz".index(direction)]))
+    for number, crystal in enumerate(map.crystals):
+        key = DirectionColorKeyTSL(crystal.point_group.laue)
+        rows, cols = np.nonzero(usable(map) & (map.phase == number))
+        for start in range(0, rows.size, CHUNK_POINTS):
+            part = rows[start : start + CHUNK_POINTS], cols[start : start + CHUNK_POINTS]
+            matrices = matrices_from_euler(map.euler_deg[part][:, 0])
+            colors[part] = key.direction2color(Vector3d(matrices[:, :, "xyz".index(direction)]))
     return colors.clip(0, 1)
 
 
@@ -168,6 +172,33 @@ def confidence_map(
     color_bar(image, ax, label or quantity)
 
 
+def confidence_histogram(ax: "Axes", map: OrientationMap) -> None:
+    """Draw how many of the indexed points have which score and reliability.
+
+    Args:
+        ax: empty axes.
+        map: the orientations.
+    """
+    there = usable(map)
+    edges = np.linspace(0, 1, 51)
+    for name, color in CONFIDENCE_COLORS.items():
+        values = map.score[..., 0] if name == "score" else map.reliability
+        counts, _ = np.histogram(values[there].clip(0, 1), bins=edges)
+        ax.stairs(100 * counts / max(there.sum(), 1), edges, color=color, label=name, linewidth=1.3)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("value")
+    ax.set_ylabel("points per 0.02 (%)")
+    ax.legend(frameon=False)
+    _open_frame(ax)
+
+
+def agreement(comparison: Comparison) -> np.ndarray:
+    """Return which maps index a point, as numbers of `AGREEMENT`, int, shape (rows, cols)."""
+    mine, theirs = comparison.indexed_map, comparison.indexed_reference
+    return np.select([mine & theirs, mine, theirs], [0, 1, 2], 3)
+
+
 def agreement_map(
     ax: "Axes",
     comparison: Comparison,
@@ -185,8 +216,7 @@ def agreement_map(
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 
-    mine, theirs = comparison.indexed_map, comparison.indexed_reference
-    kind = np.select([mine & theirs, mine, theirs], [0, 1, 2], 3)
+    kind = agreement(comparison)
     colors = list(AGREEMENT.values())
     draw_map(ax, kind, step_nm, cmap=ListedColormap(colors), vmin=-0.5, vmax=3.5)
     counts = np.bincount(kind.ravel(), minlength=4)
@@ -213,7 +243,7 @@ def risk_coverage(ax: "Axes", comparison: Comparison) -> None:
     """
     kept = 100 * comparison.risk_coverage["coverage"]
     top = 1.0
-    for quantity, color, line in (("score", "#0072b2", "o-"), ("reliability", "#d55e00", "s--")):
+    for (quantity, color), line in zip(CONFIDENCE_COLORS.items(), ("o-", "s--"), strict=True):
         share = 100 * comparison.risk_coverage[quantity]
         top = max(top, 1.08 * share.max())
         ax.plot(kept, share, line, color=color, markersize=3, linewidth=1.3, label=quantity)

@@ -1,22 +1,39 @@
-"""One self-contained HTML page that shows how a map and its reference agree, and where not."""
+"""The report of a map, alone or against a reference: one HTML file that needs nothing else.
 
+Its linked maps, report.js, work on what `explorer_data` puts into the page; the figures below
+them stand for themselves, on paper too.
+"""
+
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.errors import MapError, ScanError
-from zoneaxis.evaluation import figures, report_pictures
-from zoneaxis.evaluation.comparison import FRIENDS, Comparison
+from zoneaxis.evaluation import figures, pole_figures, report_pictures
+from zoneaxis.evaluation.comparison import Comparison, compare
+from zoneaxis.evaluation.metrics import (
+    ANGLE_METRICS,
+    FOUND_METRIC,
+    FRIENDS,
+    MASK_METRICS,
+    format_metric,
+)
+from zoneaxis.evaluation.phases import usable
+from zoneaxis.evaluation.report_data import explorer_data, known_crystals
+from zoneaxis.evaluation.report_pictures import Maps, Names
+from zoneaxis.evaluation.report_scan import view_scan
 from zoneaxis.files import atomic_path
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 TEMPLATE = "report.html.jinja"
 PACKAGES = ("zoneaxis", "torch", "orix", "numpy", "matplotlib")
@@ -26,63 +43,111 @@ WINDOW = 0.04  # share of the points around a rank among which the place is free
 def write_report(
     path: str | Path,
     map: OrientationMap,
-    reference: OrientationMap,
-    comparison: Comparison,
+    reference: OrientationMap | None = None,
+    comparison: Comparison | None = None,
     *,
     scan: Scan | None = None,
     optics: Optics | None = None,
     points: int = 6,
-    title: str = "Orientation map against reference",
-    names: tuple[str, str] = ("network", "reference"),
+    title: str = "",
+    names: tuple[str, ...] = ("map", "reference"),
 ) -> Path:
-    """Write the report; whatever it shows is inside the one file.
+    """Write the report of a map, alone or against a reference, as one file that holds everything.
 
     Args:
         path: the HTML file.
         map: what is judged.
-        reference: what it is judged by.
-        comparison: `compare(map, reference)`.
+        reference: what it is judged by, if there is anything.
+        comparison: `compare(map, reference)`, to save the time.
         scan: the patterns; with them, measured patterns stand beside simulated ones.
         optics: of the simulation; 300 kV and 1.5 mrad if not given.
-        points: how many patterns to show, at most.
-        title: heading of the page.
+        points: how many patterns to show beside dynamical simulations, at most.
+        title: heading of the page; says what the report is of if not given.
         names: what the map and the reference are called.
 
     Returns:
         `path`.
 
     Raises:
-        MapError: the scan is of another shape than the maps, or neither map has a crystal with
-            sites.
-        ScanError: the scan has no pixel size.
+        MapError: the scan is of another shape than the map, neither map has a crystal with sites,
+            or no point is indexed.
+        ScanError: the scan has no pixel size, or cannot be read.
         OutputError: the file cannot be written.
     """
     from matplotlib import rc_context
 
-    maps = (map, reference)
+    maps = (map,) if reference is None else (map, reference)
+    names = names[: len(maps)]
+    if not usable(map).any():
+        raise MapError("No point of the map is indexed: there is nothing to report.")
+    if reference is not None:
+        comparison = comparison or compare(map, reference)
     if scan is not None:
         _require_simulable(scan, maps)
-    chosen = choose_points(comparison, points if scan is not None else 0)
     with atomic_path(path) as temporary, rc_context(figures.STYLE):
-        page = _template().render(
-            title=title,
-            names=names,
-            comparison=comparison,
-            friends=[FRIENDS[friend] for friend in comparison.friends],
-            orientations=report_pictures.orientation_pictures(maps, names),
-            misorientations=report_pictures.misorientation_pictures(
-                comparison, map.step_nm, chosen, names
-            ),
-            confidences=report_pictures.confidence_pictures(maps, comparison, names),
-            patterns=report_pictures.pattern_pictures(
-                maps, comparison, scan, optics or Optics(), chosen, names
-            )
-            if len(chosen)
-            else [],
-            settings=_settings(maps, scan, optics, names),
-        )
+        page = _page(maps, comparison, scan, optics or Optics(), points, title, names)
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
+
+
+def _page(
+    maps: Maps,
+    comparison: Comparison | None,
+    scan: Scan | None,
+    optics: Optics,
+    points: int,
+    title: str,
+    names: Names,
+) -> str:
+    map = maps[0]
+    rank = -map.score[..., 0] if comparison is None else comparison.misorientation_deg["raw"]
+    chosen = choose_points(np.where(usable(map), rank, np.nan), points if scan is not None else 0)
+    view = view_scan(scan, optics.disk_radius_inv_angstrom) if scan is not None else None
+    pictures = report_pictures
+    return _template().render(
+        title=title or " against ".join(("Orientation map", *names[1:])),
+        names=names,
+        map=map,
+        scan=scan,
+        comparison=comparison,
+        friends=[FRIENDS[friend] for friend in comparison.friends] if comparison else [],
+        sigma=f"{pole_figures.SIGMA_DEG:g}",
+        data=_json(explorer_data(maps, names, comparison, view, optics)),
+        headline=_headline(map, comparison),
+        keys=(keys := pictures.key_pictures(maps)),
+        orientations=pictures.orientation_pictures(maps, names) + keys,
+        textures=pictures.texture_pictures(maps, names),
+        misorientations=pictures.misorientation_pictures(comparison, map.step_nm, chosen, names)
+        if comparison
+        else [],
+        confidences=pictures.confidence_pictures(maps, comparison, names),
+        patterns=pictures.pattern_pictures(maps, comparison, scan, optics, chosen, names)
+        if len(chosen)
+        else [],
+        settings=_settings(maps, scan, optics, names),
+    )
+
+
+def _headline(map: OrientationMap, comparison: Comparison | None) -> list[tuple[str, str]]:
+    """Return the few numbers that a reader wants first, each with what it means."""
+    if comparison is None:
+        score = np.median(map.score[..., 0][usable(map)])
+        return [(f"{usable(map).mean():.1%}", "indexed"), (f"{score:.3f}", "median score")]
+    chosen = (FOUND_METRIC, *ANGLE_METRICS[:1], MASK_METRICS[0])
+    meanings = ("of the reference's points within 5°", "median misorientation", "indexed")
+    return [
+        (format_metric(metric, comparison.metrics[metric.name]), meaning)
+        for metric, meaning in zip(chosen, meanings, strict=True)
+        if metric.name in comparison.metrics
+    ]
+
+
+def _json(values: dict[str, Any]) -> "Markup":
+    """Return JSON that may stand in a script element: no "<" can end it."""
+    from markupsafe import Markup
+
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _template() -> "Template":
@@ -97,22 +162,21 @@ def _template() -> "Template":
     return environment.get_template(TEMPLATE)
 
 
-def choose_points(comparison: Comparison, count: int) -> np.ndarray:
-    """Return points from the best to the worst agreement, the denser the worse.
+def choose_points(values: np.ndarray, count: int) -> np.ndarray:
+    """Return points from the smallest to the largest value, the denser the larger.
 
     Among the points of about the same rank, the one farthest from those already chosen is taken:
     the choice is deterministic and spread over the map.
 
     Args:
-        comparison: of the two maps.
+        values: how bad a point is, NaN where it is not to be taken, shape (rows, cols).
         count: how many, at most.
 
     Returns:
         (row, column) of each, int, shape (n, 2).
     """
-    raw = comparison.misorientation_deg["raw"]
-    places = np.argwhere(np.isfinite(raw))
-    places = places[np.argsort(raw[tuple(places.T)], kind="stable")]
+    places = np.argwhere(np.isfinite(values))
+    places = places[np.argsort(values[tuple(places.T)], kind="stable")]
     if len(places) <= count:
         return places
     half = int(WINDOW * len(places) / 2)
@@ -126,7 +190,7 @@ def choose_points(comparison: Comparison, count: int) -> np.ndarray:
     return np.array(chosen, dtype=int).reshape(-1, 2)
 
 
-def _require_simulable(scan: Scan, maps: report_pictures.MapPair) -> None:
+def _require_simulable(scan: Scan, maps: Maps) -> None:
     map = maps[0]
     if tuple(scan.shape) != tuple(map.shape):
         raise MapError(
@@ -138,40 +202,40 @@ def _require_simulable(scan: Scan, maps: report_pictures.MapPair) -> None:
             f"{scan.path} does not say its pixel size, which the simulated patterns of the report "
             "need: give --inv-angstrom-per-pixel, or leave the scan out."
         )
-    if report_pictures.crystal_with_sites(maps) is None:
+    bare = [c.name for known in known_crystals(maps) for c in known if not len(c.numbers)]
+    if bare:
         raise MapError(
-            "Neither map knows the atoms of its crystal, which the simulated patterns of the "
-            "report need: give --crystal, or leave the scan out."
+            f"No map knows the atoms of {bare[0]}, which the simulated patterns of the report "
+            "need: give --crystal, or leave the scan out."
         )
 
 
-def _settings(
-    maps: report_pictures.MapPair,
-    scan: Scan | None,
-    optics: Optics | None,
-    names: tuple[str, str],
-) -> list[tuple[str, str]]:
+def _settings(maps: Maps, scan: Scan | None, optics: Optics, names: Names) -> list[tuple[str, str]]:
     map = maps[0]
-    cell = ", ".join(f"{v:.5g}" for v in map.crystal.cell)
     rows = [
         (
             "crystal",
-            f"{map.crystal.name}, point group {map.crystal.point_group.name}, cell {cell} (Å, °)",
-        ),
+            f"{crystal.name}, point group {crystal.point_group.name}, cell "
+            f"{', '.join(f'{v:.5g}' for v in crystal.cell)} (Å, °)",
+        )
+        for crystal in map.crystals
+    ]
+    rows += [
         ("map", f"{map.shape[0]} rows x {map.shape[1]} columns"),
         *((f"step of {n}", f"{m.step_nm:g} nm") for n, m in zip(names, maps, strict=True)),
     ]
     if scan is not None:
-        used = optics or Optics()
         rows += [
             ("scan", scan.path.name),
             ("pattern pixel", f"{scan.inv_angstrom_per_pixel:.5g} 1/Å"),
-            (
-                "optics of the simulation",
-                f"{used.voltage_kv:g} kV, {used.convergence_mrad:g} mrad, precession "
-                f"{used.precession_deg:g}°, to {used.k_max_inv_angstrom:g} 1/Å",
-            ),
         ]
+    rows.append(
+        (
+            "optics of the simulation",
+            f"{optics.voltage_kv:g} kV, {optics.convergence_mrad:g} mrad, precession "
+            f"{optics.precession_deg:g}°, to {optics.k_max_inv_angstrom:g} 1/Å",
+        )
+    )
     return [*rows, ("versions", f"Python {platform.python_version()}, {_versions()}")]
 
 

@@ -11,10 +11,13 @@ import numpy as np
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.structure_factors import structure_factors
-from zoneaxis.evaluation import figures
-from zoneaxis.evaluation.comparison import FRIENDS, RIGHT_DEG, Comparison
+from zoneaxis.evaluation import figures, pole_figures
+from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.image_axes import is_flat
+from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
+from zoneaxis.evaluation.phases import usable
+from zoneaxis.evaluation.report_data import known_crystals
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
@@ -29,7 +32,9 @@ MARGIN_IN = 0.4
 PLOT_SIZE_IN = (3.6, 3.0)
 CSS_PX_PER_IN = 96
 
-MapPair = tuple[OrientationMap, OrientationMap]
+Maps = tuple[OrientationMap, ...]  # the map, and the reference if there is one
+Names = tuple[str, ...]
+WHERE = {"z": "along the beam", "x": "to the right", "y": "downward"}
 
 
 @dataclass(frozen=True)
@@ -49,25 +54,52 @@ class Picture:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def orientation_pictures(maps: MapPair, names: tuple[str, str]) -> list[Picture]:
-    """Return IPF maps of both along the beam, the color key, and IPF maps along x."""
-    key = _figure(2.4, 2.4)
-    crystal = maps[0].crystal
-    figures.ipf_key(key, crystal)
-    laue = crystal.point_group.laue.name
-    caption = f"Color key: directions of {crystal.name}, Laue group {laue}."
-    along_beam, along_x = (
-        [
-            _map_picture(
-                one.shape,
-                lambda ax, one=one, axis=axis: figures.ipf_map(ax, one, axis),
-                f"{name}, IPF-{axis.upper()}: the crystal direction {where}. Black: not indexed.",
-            )
-            for one, name in zip(maps, names, strict=True)
-        ]
-        for axis, where in (("z", "along the beam"), ("x", "to the right"))
-    )
-    return [*along_beam, _picture(key, caption), *along_x]
+def orientation_pictures(maps: Maps, names: Names) -> list[Picture]:
+    """Return IPF maps along the beam and x, for a single map along y too."""
+    return [
+        _map_picture(
+            one.shape,
+            lambda ax, one=one, axis=axis: figures.ipf_map(ax, one, axis),
+            f"{name}, IPF-{axis.upper()}: the crystal direction {WHERE[axis]}. Black: not indexed.",
+        )
+        for axis in ("zx" if len(maps) > 1 else "zxy")
+        for one, name in zip(maps, names, strict=True)
+    ]
+
+
+def key_pictures(maps: Maps) -> list[Picture]:
+    """Return the IPF color key of each Laue group among the crystals."""
+    groups: dict[str, list[Crystal]] = {}
+    for crystal in (crystal for one in maps for crystal in one.crystals):
+        groups.setdefault(crystal.point_group.laue.name, []).append(crystal)
+    pictures = []
+    for laue, crystals in groups.items():
+        key = _figure(2.4, 2.4)
+        figures.ipf_key(key, crystals[0])
+        names = " and ".join(dict.fromkeys(crystal.name for crystal in crystals))
+        caption = f"Color key: directions of {names}, Laue group {laue}."
+        pictures.append(_picture(key, caption))
+    return pictures
+
+
+def texture_pictures(maps: Maps, names: Names) -> list[Picture]:
+    """Return pole figures and the density of the beam direction, of each phase of each map."""
+    pictures = []
+    for one, name in zip(maps, names, strict=True):
+        for number, crystal in enumerate(one.crystals):
+            phase = one.of_phase(number)
+            if not usable(phase).any():
+                continue
+            whose = f"{name}, {crystal.name}" if len(one.crystals) > 1 else name
+            poles, beam = _figure(7.6, 2.1), _figure(2.7, 2.1)
+            pole_figures.pole_figures(poles, phase)
+            pole_figures.beam_density(beam, phase)
+            planes = pole_figures.plane_names(crystal)
+            pictures += [
+                _picture(poles, f"{whose}: pole figures {planes}, equal-area, seen as the maps."),
+                _picture(beam, f"{whose}: which crystal direction the beam runs along."),
+            ]
+    return pictures
 
 
 def misorientation_pictures(
@@ -111,10 +143,8 @@ def misorientation_pictures(
     ]
 
 
-def confidence_pictures(
-    maps: MapPair, comparison: Comparison, names: tuple[str, str]
-) -> list[Picture]:
-    """Return score and reliability of both maps, and what rejecting by them would buy."""
+def confidence_pictures(maps: Maps, comparison: Comparison | None, names: Names) -> list[Picture]:
+    """Return score and reliability of the maps, and their histograms or what rejecting buys."""
     pictures = [
         _map_picture(
             one.shape,
@@ -126,62 +156,73 @@ def confidence_pictures(
         for quantity in ("score", "reliability")
     ]
     figure = _figure(*PLOT_SIZE_IN)
-    figures.risk_coverage(figure.add_subplot(), comparison)
-    caption = (
-        f"What rejecting buys: of the points that {names[0]} is surest of, the share off by more "
-        f"than {RIGHT_DEG:g}°. A curve that falls to the left belongs to a confidence of use."
-    )
+    if comparison is None:
+        figures.confidence_histogram(figure.add_subplot(), maps[0])
+        caption = "How many of the indexed points have which score and reliability."
+    else:
+        figures.risk_coverage(figure.add_subplot(), comparison)
+        caption = (
+            f"What rejecting buys: of the points that {names[0]} is surest of, the share off by "
+            f"more than {RIGHT_DEG:g}°. A curve that falls to the left belongs to a confidence of "
+            "use."
+        )
     return [*pictures, _picture(figure, caption)]
 
 
 def pattern_pictures(
-    maps: MapPair,
-    comparison: Comparison,
+    maps: Maps,
+    comparison: Comparison | None,
     scan: Scan,
     optics: Optics,
     chosen: np.ndarray,
-    names: tuple[str, str],
+    names: Names,
 ) -> list[Picture]:
-    """Return measured patterns beside simulated ones of both orientations.
+    """Return measured patterns beside simulated ones of the maps' orientations.
 
     Args:
-        maps: map and reference; one of them has a crystal with sites.
+        maps: the map, and the reference if there is one; the atoms of their crystals are known.
         comparison: of the two.
         scan: with a pixel size.
         optics: of the simulation.
         chosen: (row, column) of each pattern, shape (n, 2).
-        names: what the map and the reference are called.
+        names: what the maps are called.
     """
-    crystal = crystal_with_sites(maps)
-    factors = structure_factors(crystal, optics.voltage_kv, 2 * optics.k_max_inv_angstrom)
+    crystals = known_crystals(maps)
+    factors = {
+        id(crystal): structure_factors(crystal, optics.voltage_kv, 2 * optics.k_max_inv_angstrom)
+        for crystal in {id(c): c for group in crystals for c in group}.values()
+    }
     pixel = scan.inv_angstrom_per_pixel
     pictures = []
     for number, (row, col) in enumerate(chosen.tolist(), start=1):
         measured = np.asarray(scan.patterns[row, col], dtype=np.float32)
         panels, rows = {}, []
-        for one, name in zip(maps, names, strict=True):
+        for one, name, known in zip(maps, names, crystals, strict=True):
+            crystal = known[one.phase[row, col]]
             euler = one.euler_deg[row, col, 0]
-            known = one.properties.get("thickness_nm")
-            thickness = float("nan") if known is None else float(known[row, col])
+            thickness = one.properties.get("thickness_nm", np.full(one.shape, np.nan))[row, col]
             fit = fit_pattern(
-                measured, euler, crystal, optics, pixel, thickness_nm=thickness, factors=factors
+                *(measured, euler, crystal, optics, pixel),
+                thickness_nm=float(thickness),
+                factors=factors[id(crystal)],
             )
             panels[f"simulated: {name}"] = fit.pattern
             rows.append(_pattern_row(name, euler, one.score[row, col, 0], fit))
-        angles = comparison.misorientation_deg
-        apart = ", ".join(f"{angles[f][row, col]:.1f}° {FRIENDS[f]}" for f in comparison.friends)
-        figure = _figure(5.5, 2.2)
+        figure = _figure(0.35 + 1.72 * (1 + len(maps)), 2.2)
         figures.pattern_pair(
             figure, measured, panels, pixel, optics.disk_radius_inv_angstrom, fit.center_px
         )
-        caption = f"{number}. Row {row}, column {col}. Misorientation {apart}."
+        caption = f"{number}. Row {row}, column {col}.{_apart(comparison, row, col)}"
         pictures.append(_picture(figure, caption, tuple(rows)))
     return pictures
 
 
-def crystal_with_sites(maps: MapPair) -> Crystal | None:
-    """Return the first crystal that knows its atoms, if one does: map files often do not."""
-    return next((one.crystal for one in maps if len(one.crystal.numbers)), None)
+def _apart(comparison: Comparison | None, row: int, col: int) -> str:
+    if comparison is None:
+        return ""
+    angles = comparison.misorientation_deg
+    apart = ", ".join(f"{angles[f][row, col]:.1f}° {FRIENDS[f]}" for f in comparison.friends)
+    return f" Misorientation {apart}."
 
 
 def _pattern_row(name: str, euler: np.ndarray, score: float, fit: PatternFit) -> tuple[str, ...]:
