@@ -43,7 +43,7 @@ def test_orix_reads_it_and_we_read_orix(nickelate, tmp_path):
     assert set(read.properties) == {"thickness_nm"}
     assert read.step_nm == pytest.approx(written.step_nm)
     assert [c.space_group for c in read.crystals] == [166, 227]
-    with pytest.raises(MapError, match="map of Si .* not of LiNiO2 .* or Cu"):
+    with pytest.raises(MapError, match=r"map of Si .* not of LiNiO2 .* or Cu"):
         OrientationMap.load(tmp_path / "theirs.h5", crystals=(nickelate, COPPER))
 
 

@@ -26,8 +26,8 @@ from zoneaxis.scans.map_arrays import MapArrays
 from zoneaxis.scans.map_phases import PhaseEntry, first_space_group
 
 NOT_INDEXED_RAD = 4 * np.pi
-# EDAX's codes; 20 is 2/m with the unique axis along b, which our crystals do not have.
-LAUE_GROUPS = {
+B_UNIQUE = "20"  # EDAX's code for 2/m with the unique axis along b; along c it is 2
+LAUE_GROUPS = {  # by EDAX's codes
     "1": "-1", "2": "2/m", "22": "mmm", "4": "4/m", "42": "4/mmm", "3": "-3", "32": "-3m",
     "6": "6/m", "62": "6/mmm", "23": "m-3", "43": "m-3m",
 }  # fmt: skip
@@ -131,6 +131,11 @@ def _entry(block: dict[str, str], place: int) -> PhaseEntry:
 
 def _space_group(symmetry: str) -> int | None:
     """Return a space group of the Laue group that EDAX's code, or a point group, stands for."""
+    if symmetry == B_UNIQUE:
+        raise MapError(
+            "it holds a monoclinic phase with the unique axis along b (symmetry 20): zoneaxis has "
+            "it along c; index the map in that setting."
+        )
     if symmetry in LAUE_GROUPS:
         return first_space_group(LAUE_GROUPS[symmetry])
     try:

@@ -158,8 +158,9 @@ class OrientationMap(MapArrays):
     ) -> "OrientationMap":
         """Read a map of ours, of orix, of ASTAR or of an EBSD program; the suffix says how.
 
-        A file that is cut within its very last number is taken, as that number is of no use; so is
-        an .ang that does not say the size of its grid (ASTAR's) and ends after a whole row.
+        Two kinds of cut cannot be seen: within the very last number of a file, which is of no use,
+        and, in an .ang that does not say the size of its grid (ASTAR's), after a whole row or
+        within the first.
 
         Args:
             path: .ang, .ctf or .h5.
