@@ -1,15 +1,16 @@
 """`zoneaxis index` and `match`: orientation maps of a scan."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoneaxis.cli.options import (
     MODEL,
     Convergence,
-    CrystalName,
     LargestK,
     MapOut,
     PixelSize,
@@ -19,35 +20,63 @@ from zoneaxis.cli.options import (
     Voltage,
 )
 from zoneaxis.cli.terminal import progress_bar, say
-from zoneaxis.errors import SettingsError
+from zoneaxis.errors import ScanError, SettingsError
 
 if TYPE_CHECKING:
     from zoneaxis.scans.indexing import Indexer
+    from zoneaxis.scans.orientation_map import OrientationMap
+    from zoneaxis.scans.partial_map import PartialMap
+    from zoneaxis.scans.scan import Scan
+
+HOW = {"out", "workers", "scheduler"}  # options that leave the map as it is
+KEPT = "they are kept, and the same command goes on"
+Workers = Annotated[
+    int | None, typer.Option(help="Processes of one thread each; default: one of all threads.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler whose workers do the work.")
+]
 
 
 def index(
+    context: typer.Context,
     scan: ScanPath,
     model: Annotated[str, typer.Option(help=MODEL)],
     out: MapOut,
+    crystal: Annotated[
+        str | None, typer.Option(help="Refuse a model of another crystal: built-in name or CIF.")
+    ] = None,
     inv_angstrom_per_pixel: PixelSize = None,
     step_nm: StepSize = None,
     min_confidence: Annotated[
         float | None, typer.Option(help="Mark points with less as not indexed, 0 to 1.")
     ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
-    """Index a scan with a trained network."""
+    """Index a scan with a trained network; a run that was stopped goes on."""
+    from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.models.indexer import NetworkIndexer
+    from zoneaxis.models.pretrained import find_pretrained
+
+    folder = find_pretrained(model)
 
     def load() -> NetworkIndexer:
-        return NetworkIndexer.from_pretrained(model).with_min_confidence(min_confidence)
+        wanted = None if crystal is None else load_crystal(crystal)
+        indexer = NetworkIndexer.from_pretrained(folder, crystal=wanted)
+        return indexer.with_min_confidence(min_confidence)
 
-    _index(load, scan, out, inv_angstrom_per_pixel, step_nm)
+    _index(load, context.params, [folder])
 
 
 def match(
+    context: typer.Context,
     scan: ScanPath,
     out: MapOut,
-    crystal: CrystalName = "LiNiO2",
+    crystal: Annotated[
+        list[str],
+        typer.Option(help="Built-in name (LiNiO2) or path of a CIF; several times for phases."),
+    ] = ("LiNiO2",),
     inv_angstrom_per_pixel: PixelSize = None,
     step_nm: StepSize = None,
     step_deg: Annotated[float, typer.Option(help="Spacing of the templates.")] = 2.0,
@@ -68,15 +97,21 @@ def match(
     convergence_mrad: Convergence = 1.5,
     precession_deg: Precession = 0.0,
     k_max: LargestK = 1.8,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
 ) -> None:
-    """Index a scan by ASTAR-style template matching."""
+    """Index a scan by ASTAR-style template matching; a run that was stopped goes on.
+
+    With several crystals each point gets the phase whose best template matches best.
+    """
     from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.template_matching import TemplateIndexer, camera_scales
+    from zoneaxis.scans.phase_indexer import PhaseIndexer
 
-    def load() -> TemplateIndexer:
+    def of_phase(name: str) -> TemplateIndexer:
         return TemplateIndexer(
-            load_crystal(crystal),
+            load_crystal(name),
             Optics(voltage_kv, convergence_mrad, precession_deg, k_max),
             step_deg=step_deg,
             n_best=n_best,
@@ -85,30 +120,90 @@ def match(
             camera_scales=camera_scales(camera_length_error),
         )
 
-    _index(load, scan, out, inv_angstrom_per_pixel, step_nm)
+    def load() -> "Indexer":
+        indexers = [of_phase(name) for name in crystal]
+        return indexers[0] if len(indexers) == 1 else PhaseIndexer(indexers)
+
+    _index(load, context.params, [])
 
 
-def _index(
-    load: Callable[[], "Indexer"],
-    scan: Path,
-    out: Path,
-    inv_angstrom_per_pixel: float | None,
-    step_nm: float | None,
-) -> None:
+def _index(load: Callable[[], "Indexer"], given: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Index a scan and write its map.
+
+    Args:
+        load: returns the indexer; called once all else is known to be right.
+        given: the command's options; what decides the map is what a stopped run is known by.
+        files: further files and folders that decide it.
+    """
     from zoneaxis.files import require_writable
-    from zoneaxis.scans.indexing import index_scan
     from zoneaxis.scans.orientation_map import SUFFIXES
+    from zoneaxis.scans.partial_map import PartialMap, as_text
     from zoneaxis.scans.scan import Scan
 
+    out = Path(given["out"])
     if out.suffix not in SUFFIXES:
         raise SettingsError(f"--out {out}: the name of a map ends in {' or '.join(SUFFIXES)}.")
     require_writable(out)
-    opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel, step_nm=step_nm)
-    rows, columns = opened.shape
+    scan = Scan.open(
+        given["scan"],
+        inv_angstrom_per_pixel=given["inv_angstrom_per_pixel"],
+        step_nm=given["step_nm"],
+    )
+    settings = as_text({name: v for name, v in given.items() if name not in HOW}, files)
     indexer = load()
-    with progress_bar("indexing", "patterns") as advance:
-        advance(0, rows * columns)
-        found = index_scan(indexer, opened, progress=lambda done: advance(done, rows * columns))
-    found.save(out)
-    share = found.indexed.mean()
-    say(f"{rows} x {columns} points, {share:.1%} indexed, in {out}")
+    with PartialMap.beside(out, settings) as partial:
+        with _address(given["workers"], given["scheduler"]) as scheduler:
+            found, rate = _indexed(indexer, scan, partial, scheduler)
+        found.save(out)
+    rows, columns = scan.shape
+    share = f"{found.indexed.mean():.1%} indexed{_phases(found)}"
+    say(f"{rows} x {columns} points, {share}, {rate:,.0f} patterns/s, in {out}")
+
+
+@contextmanager
+def _address(workers: int | None, scheduler: str | None) -> Iterator[str | None]:
+    """Yield the address of a scheduler, of a cluster of our own if so many workers are wanted."""
+    from zoneaxis.cluster import local_cluster
+
+    if workers is not None and scheduler is not None:
+        raise SettingsError("--workers and --scheduler exclude each other: give one.")
+    if workers is None or workers == 1:
+        yield scheduler
+    else:
+        with local_cluster(workers) as address:
+            yield address
+
+
+def _indexed(
+    indexer: "Indexer", scan: "Scan", partial: "PartialMap", scheduler: str | None
+) -> tuple["OrientationMap", float]:
+    """Return the map, and the patterns a second of this run."""
+    from zoneaxis.scans.indexing import index_scan
+
+    total, times = scan.shape[0] * scan.shape[1], []
+    with progress_bar("indexing", "patterns", kept=KEPT) as advance:
+
+        def progress(done: int) -> None:
+            advance(done, total)
+            times.append((done, time.perf_counter()))
+
+        try:
+            found = index_scan(
+                indexer, scan, progress=progress, partial=partial, scheduler=scheduler
+            )
+        except ScanError as error:
+            if not partial.columns:
+                raise
+            done = total - partial.waiting.sum()
+            raise ScanError(f"{error} {done} of {total} points are done: {KEPT}.") from error
+    (before, start), (_, end) = times[0], times[-1]
+    return found, (total - before) / max(end - start, 1e-9)
+
+
+def _phases(found: "OrientationMap") -> str:
+    """Return the share of each phase, if there are several."""
+    if len(found.crystals) == 1:
+        return ""
+    shares = ((found.phase == i).mean() for i in range(len(found.crystals)))
+    named = zip(found.crystals, shares, strict=True)
+    return f" ({', '.join(f'{crystal.name} {share:.1%}' for crystal, share in named)})"

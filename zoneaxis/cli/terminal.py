@@ -47,13 +47,16 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(doing: str, things: str, shown: str = "") -> Iterator[Callable[..., None]]:
+def progress_bar(
+    doing: str, things: str, shown: str = "", kept: str = "no file is left half written"
+) -> Iterator[Callable[..., None]]:
     """Yield advance(done, total, value) that drives a bar with rate and remaining time.
 
     Args:
         doing: what goes on, "training".
         things: what is counted, "patterns".
         shown: what the value at the end of the line is, "loss".
+        kept: after Ctrl-C, what becomes of the things that are done.
     """
     columns = (
         SpinnerColumn(),
@@ -76,5 +79,7 @@ def progress_bar(doing: str, things: str, shown: str = "") -> Iterator[Callable[
             yield advance
         except KeyboardInterrupt:
             bars.stop()
-            complain("Interrupted", "yellow", f"{doing} stopped; no file is left half written.")
+            done, total = bars.tasks[task].completed, bars.tasks[task].total
+            where = "" if total is None else f" at {done:,.0f} of {total:,.0f} {things}"
+            complain("Interrupted", "yellow", f"{doing} stopped{where}; {kept}.")
             raise
