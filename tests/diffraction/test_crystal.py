@@ -28,12 +28,6 @@ def test_frame_has_x_along_a_and_z_along_c_star(nickelate):
     np.testing.assert_allclose(nickelate.reciprocal_inv_angstrom[2], [0, 0, 1 / 14.19], atol=1e-12)
 
 
-def test_phase_has_the_crystals_atoms(nickelate):
-    atoms = nickelate.phase.structure
-    np.testing.assert_allclose([atom.xyz for atom in atoms], nickelate.positions, atol=1e-9)
-    assert [atom.element for atom in atoms] == nickelate.symbols
-
-
 def test_lattice_agrees_with_orix_for_a_triclinic_cell():
     cell = (4.0, 5.5, 7.1, 83.0, 97.0, 112.0)
     crystal = Crystal(

@@ -132,14 +132,11 @@ class Crystal:
         """The orix phase, for colors and map files."""
         from diffpy.structure import Atom, Lattice, Structure
 
-        # In orix's axes already: where it turns them, it leaves the atoms behind.
-        lattice = Lattice(base=self.lattice_angstrom)
-        sites = zip(self.symbols, self.positions, strict=True)
-        atoms = [Atom(symbol, position, lattice=lattice) for symbol, position in sites]
+        atoms = [Atom(str(z), p) for z, p in zip(self.symbols, self.positions, strict=True)]
         return Phase(
             name=self.name,
             space_group=self.space_group,
-            structure=Structure(title=self.name, atoms=atoms, lattice=lattice),
+            structure=Structure(title=self.name, atoms=atoms, lattice=Lattice(*self.cell)),
         )
 
     @property
