@@ -1,0 +1,329 @@
+"""What neighbors on the scan say about a point: smoothing of patterns and of confidences.
+
+Three ways, each with weights of the eight neighbors beside the point's own, which is 1:
+
+- `averaged_scan`: patterns are averaged before they are indexed.
+- `vote`: the n best orientations of a map vote for those near them. Scores add up as
+
+      s'(g) = (s(g) + sum_k w_k s_k(g)) / (1 + sum_k w_k)
+
+- `index_with_neighbors`: the same on the confidences of all classes, where an indexer tells them.
+
+Equal weights of 1 (patterns) and 1/8 (confidences) are those of the paper. They wear boundaries
+away; `similarity_weights` spares them, for a neighbor counts as far as its pattern is alike.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Protocol
+
+import dask.array as da
+import numpy as np
+
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.orientations import (
+    euler_from_matrices,
+    matrices_from_euler,
+    mean_orientation,
+    reduce_euler,
+)
+from zoneaxis.errors import MapError, ScanError
+from zoneaxis.evaluation.correlation import NEIGHBORS
+from zoneaxis.scans.indexing import Indexed, usable
+from zoneaxis.scans.orientation_map import OrientationMap
+from zoneaxis.scans.scan import Scan
+
+VOTE = 0.125  # weight of a neighbor's confidences: all eight together weigh as much as the point
+SHARPNESS = 4  # power of the correlation: half as alike counts a sixteenth
+SAME_DEG = 5.0  # orientations nearer than this vote for each other
+CHUNK_BYTES = 64_000_000  # of patterns averaged together: few enough, yet with few neighbors beyond
+POINTS_TOGETHER = 512
+
+
+class Classifier(Protocol):
+    """An indexer that tells the confidence of each of its classes."""
+
+    @property
+    def crystal(self) -> Crystal:
+        """The crystal whose orientations it knows."""
+        ...
+
+    def class_confidences(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> np.ndarray:
+        """Return the confidence of each class, which add up to 1, shape (n, classes)."""
+        ...
+
+    def decide(self, confidences: np.ndarray) -> Indexed:
+        """Return the n best orientations for confidences of shape (n, classes)."""
+        ...
+
+
+def equal_weights(shape: tuple[int, int], weight: float) -> np.ndarray:
+    """Return one weight for each of `NEIGHBORS`, 0 beyond the edge, shape (rows, cols, 8).
+
+    Args:
+        shape: points of the scan, (rows, cols).
+        weight: of a neighbor beside the point's own of 1.
+    """
+    inside = np.pad(np.ones(shape, np.float32), 1)
+    return weight * np.stack([_shifted(inside, *place) for place in NEIGHBORS], axis=-1)
+
+
+def similarity_weights(coefficient: np.ndarray, weight: float) -> np.ndarray:
+    """Return weights that fall with the likeness of patterns, so that boundaries stay.
+
+    w = weight (r / r_max)^4 with r_max the highest of the eight coefficients of a point: noise,
+    which lowers all of them, does not count. A point unlike all its neighbors stays alone.
+
+    Args:
+        coefficient: `NeighborCorrelation.coefficient`, shape (rows, cols, 8).
+        weight: of the neighbor that is most alike.
+    """
+    r = np.nan_to_num(coefficient).clip(min=0)
+    highest = r.max(axis=-1, keepdims=True)
+    return weight * (r / np.maximum(highest, 1e-6)) ** SHARPNESS
+
+
+def averaged_scan(scan: Scan, weights: np.ndarray | None = None) -> Scan:
+    """Return a scan whose patterns are averaged with their eight neighbors when they are read.
+
+    At the edge the neighbors that there are count, and so they do beside bad patterns and points
+    that the mask leaves out. A bad pattern stays as it is. The beam must not wander by more than a
+    fraction of a disk from point to point.
+
+    Args:
+        scan: any scan; nothing is read yet.
+        weights: of the neighbors beside the point's own of 1, shape (rows, cols, 8); all 1 by
+            default.
+
+    Raises:
+        MapError: weights of another shape.
+    """
+    weights = equal_weights(scan.shape, 1.0) if weights is None else weights
+    _require_weights(weights, scan.shape)
+    if scan.mask is not None:
+        inside = np.pad(scan.mask, 1)
+        seen = np.stack([_shifted(inside, *place) for place in NEIGHBORS], axis=-1)
+        weights = weights * seen
+    patterns = scan.patterns
+    pattern_bytes = 4 * patterns.shape[2] * patterns.shape[3]
+    side = max(8, int((CHUNK_BYTES / pattern_bytes) ** 0.5))
+    patterns = patterns.rechunk((side, side, -1, -1))
+    beside = da.from_array(weights.astype(np.float32), chunks=(*patterns.chunks[:2], -1))
+    averaged = da.map_overlap(
+        _average,
+        patterns,
+        beside[..., None],
+        depth={0: 1, 1: 1},
+        boundary="none",
+        align_arrays=False,
+        dtype=np.float32,
+        meta=np.empty((0,) * 4, np.float32),
+    )
+    return replace(scan, patterns=averaged)
+
+
+def vote(
+    map: OrientationMap, weights: np.ndarray | None = None, same_deg: float = SAME_DEG
+) -> OrientationMap:
+    """Let the n best orientations of neighbors vote; points without one stay without.
+
+    All candidates of a point and of its neighbors of the same phase are gathered. The one with the
+    highest sum of scores within `same_deg`, symmetry considered, takes those, their weighted mean
+    is the orientation; then the next, from what is left. No score is lost and none made up: before
+    the n best are cut off, they sum to the weighted mean of the neighbors' sums.
+
+    Args:
+        map: with its n best and their scores; more than one each help.
+        weights: of the neighbors, shape (rows, cols, 8); 1/8 each by default.
+        same_deg: orientations nearer than this are one.
+
+    Returns:
+        A map of as many n best; the reliability is 1 - second / first.
+
+    Raises:
+        MapError: weights of another shape.
+    """
+    weights = equal_weights(map.shape, VOTE) if weights is None else weights
+    _require_weights(weights, map.shape)
+    euler, score = map.euler_deg.copy(), map.score.copy()
+    for number, crystal in enumerate(map.crystals):
+        rows, cols = np.nonzero(map.phase == number)
+        for start in range(0, rows.size, POINTS_TOGETHER):
+            part = rows[start : start + POINTS_TOGETHER], cols[start : start + POINTS_TOGETHER]
+            candidates, votes = _candidates(map, part, weights)
+            euler[part], score[part] = _elected(candidates, votes, crystal, map.n_best, same_deg)
+    second = score[..., 1] if map.n_best > 1 else 0.0
+    reliability = (1 - second / np.maximum(score[..., 0], 1e-12)).astype(np.float32)
+    if map.n_best == 1:
+        reliability = map.reliability
+    return replace(map, euler_deg=euler, score=score, reliability=reliability)
+
+
+def index_with_neighbors(
+    classifier: Classifier,
+    scan: Scan,
+    weights: np.ndarray | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> OrientationMap:
+    """Index a scan by confidences of all classes, each point's with its neighbors' added.
+
+    The memory holds the confidences of three rows of the scan.
+
+    Args:
+        classifier: a network.
+        scan: with its pixel size.
+        weights: of the neighbors, shape (rows, cols, 8); 1/8 each by default.
+        progress: called with the number of patterns done since the last call.
+
+    Returns:
+        The map; further outputs of a network, such as thickness, are not in it.
+
+    Raises:
+        MapError: weights of another shape.
+        ScanError: the pixel size is unknown, or the file cannot be read to its end.
+    """
+    weights = equal_weights(scan.shape, VOTE) if weights is None else weights
+    _require_weights(weights, scan.shape)
+    rows, above, here = [], None, None
+    for below in chain(_confident_rows(classifier, scan), [None]):
+        if here is not None:
+            mixed, good = _mixed_row(above, here, below, weights[len(rows)])
+            rows.append((classifier.decide(mixed), good))
+            if progress is not None:
+                progress(len(good))
+        above, here = here, below
+    stack = {
+        name: np.stack([getattr(found, name) for found, _ in rows])
+        for name in ("euler_deg", "score", "reliability")
+    }
+    return OrientationMap.of_crystal(
+        classifier.crystal,
+        **stack,
+        indexed=np.stack([found.indexed & good for found, good in rows]),
+        step_nm=scan.step_nm,
+    )
+
+
+def _require_weights(weights: np.ndarray, shape: tuple[int, int]) -> None:
+    if weights.shape != (*shape, len(NEIGHBORS)):
+        raise MapError(
+            f"Weights of shape {weights.shape} for {shape[0]} x {shape[1]} points: expected one "
+            "for each of eight neighbors. Scan and map must be of the same specimen area."
+        )
+
+
+def _shifted(framed: np.ndarray, down: int, right: int) -> np.ndarray:
+    """Return what stands at a neighbor of each point, of an array framed by one point."""
+    rows, cols = framed.shape[0] - 2, framed.shape[1] - 2
+    return framed[1 + down : 1 + down + rows, 1 + right : 1 + right + cols]
+
+
+def _average(patterns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average patterns (r, c, h, w) by the neighbors' weights (r, c, 8, 1)."""
+    values = patterns.astype(np.float32)
+    good = usable(values.reshape(-1, *values.shape[2:])).reshape(values.shape[:2])
+    framed = np.pad(np.where(good[..., None, None], values, 0), ((1, 1), (1, 1), (0, 0), (0, 0)))
+    framed_good = np.pad(good, 1)
+    total = framed[1:-1, 1:-1].copy()
+    sum_of_weights = np.ones(good.shape, np.float32)
+    for i, place in enumerate(NEIGHBORS):
+        weight = weights[:, :, i, 0] * _shifted(framed_good, *place)
+        total += weight[..., None, None] * _shifted(framed, *place)
+        sum_of_weights += weight
+    return np.where(good[..., None, None], total / sum_of_weights[..., None, None], values)
+
+
+def _candidates(
+    map: OrientationMap, points: tuple[np.ndarray, np.ndarray], weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrices (p, 9 k, 3, 3) and votes (p, 9 k) of points and neighbors, normalized."""
+    row, col = points
+    last_row, last_col = map.shape[0] - 1, map.shape[1] - 1
+    euler, votes, total = [map.euler_deg[points]], [map.score[points]], np.ones(row.size)
+    for i, (down, right) in enumerate(NEIGHBORS):
+        # Beyond the edge some other point is taken, with weight 0.
+        there = np.clip(row + down, 0, last_row), np.clip(col + right, 0, last_col)
+        inside = (there[0] == row + down) & (there[1] == col + right)
+        weight = weights[(*points, i)] * inside * (map.phase[there] == map.phase[points])
+        euler.append(map.euler_deg[there])
+        votes.append(weight[:, None] * map.score[there])
+        total += weight
+    matrices = matrices_from_euler(np.concatenate(euler, axis=1))
+    return matrices, np.concatenate(votes, axis=1) / total[:, None]
+
+
+def _elected(
+    matrices: np.ndarray, votes: np.ndarray, crystal: Crystal, n_best: int, same_deg: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Bunge angles (p, n_best, 3) and scores (p, n_best) of the winners, best first."""
+    operators, points = crystal.proper_operators, np.arange(len(votes))
+    same = _cosines(matrices, operators) >= np.cos(np.deg2rad(same_deg))
+    left, euler, score = votes.astype(np.float64), [], []
+    for _ in range(n_best):
+        mass = np.einsum("pij,pj->pi", same, left)
+        best = np.where(left > 0, mass, -1).argmax(axis=1)
+        member = left * same[points, best]
+        mean = mean_orientation(matrices, member, matrices[points, best], operators)
+        found = reduce_euler(euler_from_matrices(mean), crystal)
+        gained = member.sum(axis=1)
+        # Where nothing is left the first is repeated with score 0, as indexers do.
+        euler.append(np.where(gained[:, None] > 0, found, euler[0] if euler else found))
+        score.append(gained)
+        left = left - member
+    order = np.argsort(-np.stack(score, axis=1), axis=1, kind="stable")
+    return (
+        np.take_along_axis(np.stack(euler, axis=1), order[..., None], axis=1),
+        np.take_along_axis(np.stack(score, axis=1), order, axis=1).astype(np.float32),
+    )
+
+
+def _cosines(matrices: np.ndarray, operators: np.ndarray) -> np.ndarray:
+    """Return cosines of the misorientations of candidates (p, c, 3, 3), shape (p, c, c)."""
+    flat = matrices.reshape(*matrices.shape[:2], 9).astype(np.float32)
+    trace = np.full((len(flat), flat.shape[1], flat.shape[1]), -1.0, np.float32)
+    for operator in operators:
+        turned = (operator @ matrices).reshape(flat.shape).astype(np.float32)
+        np.maximum(trace, turned @ flat.swapaxes(1, 2), out=trace)
+    return (trace - 1) / 2
+
+
+def _confident_rows(classifier: Classifier, scan: Scan) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the confidences (cols, classes) of each row of a scan, and which of them are good."""
+    pixel = scan.inv_angstrom_per_pixel
+    if pixel is None:
+        raise ScanError(
+            f"{scan.path} does not say how large a pattern pixel is: give it in 1/Angstrom "
+            "with --inv-angstrom-per-pixel."
+        )
+    start = 0
+    for height in scan.patterns.chunks[0]:
+        band = scan.read(slice(start, start + height), slice(0, scan.shape[1])).astype(np.float32)
+        for row, patterns in enumerate(band, start):
+            good = usable(patterns)
+            if scan.mask is not None:
+                good &= scan.mask[row]
+            patterns[~good] = 0
+            yield classifier.class_confidences(patterns, pixel), good
+        start += height
+
+
+def _mixed_row(
+    above: tuple[np.ndarray, np.ndarray] | None,
+    here: tuple[np.ndarray, np.ndarray],
+    below: tuple[np.ndarray, np.ndarray] | None,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a row's confidences with those of its neighbors, of which bad ones do not count."""
+    confidences, good = here
+    total, mixed = np.ones(good.shape, np.float32), confidences.copy()
+    columns = np.arange(len(good))
+    for i, (down, right) in enumerate(NEIGHBORS):
+        row = (above, here, below)[1 + down]
+        if row is None:
+            continue
+        there = np.clip(columns + right, 0, len(good) - 1)
+        weight = weights[:, i] * row[1][there] * (there == columns + right)
+        mixed += weight[:, None] * row[0][there]
+        total += weight
+    return mixed / total[:, None], good
