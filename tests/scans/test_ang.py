@@ -162,8 +162,13 @@ def test_a_single_point(saved):
     [
         ("NROWS: 2", "NROWS: 3", "announces 3 x 3 points and holds 6"),
         ("NCOLS_ODD: 3\n# NCOLS_EVEN: 3\n# NROWS: 2", "NCOLS_ODD: 2\n# NROWS: 3", "square grid"),
+        ("SqrGrid", "HexGrid", "grid is hexagonal"),
         ("XSTEP: 0.1", "XSTEP: 0.2", "points lie 100 nm apart, the header says 200"),
-        ("LatticeConstants      3.595 3.595 3.595", "LatticeConstants  a b c", "describes a phase"),
+        (
+            "LatticeConstants      3.595 3.595 3.595",
+            "LatticeConstants  a b c",
+            "phase 1 of its header",
+        ),
         ("# Phase 2", "# Phase 1", r"two phases of one number \(1, 1\)"),
         ("# Phase 2", "# Phase 3", r"has points of phase 2 but lists 1, 3"),
         ("3.595 3.595 3.595", "3.595 3.595 4.1", "lacks that symmetry"),
@@ -171,6 +176,7 @@ def test_a_single_point(saved):
         ("Symmetry              62", "Symmetry   99", "no symmetry of Zirconium"),
         ("3.595 3.595 3.595", "1 1 1", "no lattice constants in Angstrom of Austenite"),
         ("0.060 2 ", "0.060 2.5 ", "column phase holds 2.5"),
+        ("0.060 2 ", "0.060 inf ", "column phase holds inf"),
         ("NROWS: 2\n", "NROWS: 2\n# COLUMN_COUNT: 14\n", "announces 14 columns and has 10"),
     ],
 )

@@ -146,7 +146,10 @@ def test_names_stay_on_their_line(tmp_path):
 
 
 def test_oxford_with_commas(saved):
-    with pytest.warns(UserWarning, match="no scores"):  # MAD is an angle, BC a band contrast
+    with (
+        pytest.warns(UserWarning, match="no scores"),  # MAD is an angle, BC a band contrast
+        pytest.warns(UserWarning, match="put Ti-Hex 30 degrees about c"),
+    ):
         found = saved(OXFORD)
     assert (found.shape, found.step_nm) == ((2, 3), pytest.approx(100.0))
     assert [c.name for c in found.crystals] == ["Ni-superalloy", "Ti-Hex"]
@@ -155,7 +158,7 @@ def test_oxford_with_commas(saved):
     np.testing.assert_allclose(found.euler_deg[1, 0, 0], [145.102, 129.901, 20.308])
 
 
-@pytest.mark.filterwarnings("ignore:The map has no scores")
+@pytest.mark.filterwarnings("ignore:The map has no scores", "ignore:Programs that have x along")
 def test_oxford_as_orix_reads_it(saved, tmp_path):
     found = saved(OXFORD.replace(",", "."))
     theirs = OrientationMap.from_crystal_map(io.load(str(tmp_path / "changed.ctf")))

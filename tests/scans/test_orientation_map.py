@@ -86,6 +86,9 @@ def test_of_phase():
     np.testing.assert_array_equal(silver.indexed, whole.phase == 1)
     with pytest.raises(MapError, match=r"several phases \(Cu, Ag\)"):
         _ = whole.crystal
+    for number in (-1, 2):
+        with pytest.raises(MapError, match="2 phases, counted from 0"):
+            whole.of_phase(number)
 
 
 def test_matrices():

@@ -49,6 +49,8 @@ def read(path: Path, given: Sequence[Crystal], degrees: bool | None) -> MapArray
     lines = map_text.read_lines(path)
     start = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     header = lines[:start]
+    if any(re.match(r"#\s*GRID:\s*HexGrid", line) for line in header):
+        raise MapError("its grid is hexagonal: convert it to a square one in OIM Analysis.")
     table = map_text.read_table(lines, start, fewest=8)
     announced = map_text.stated(header, "COLUMN_COUNT")
     if announced not in (None, table.shape[1]):
@@ -61,7 +63,8 @@ def read(path: Path, given: Sequence[Crystal], degrees: bool | None) -> MapArray
     if degrees:
         euler_rad = np.deg2rad(euler_rad)
     blank = np.isclose(euler_rad, NOT_INDEXED_RAD, atol=1e-3).all(axis=1)
-    blank |= columns.get("ci", columns["x"]) == -1
+    if "ci" in columns:
+        blank |= columns["ci"] == -1
     entries = _entries(header)
     number = _numbers(phase, blank, entries)
     if degrees is None:
@@ -124,7 +127,7 @@ def _entry(block: dict[str, str], place: int) -> PhaseEntry:
         number = int(block.get("Phase", place))
         cell = tuple(float(v) for v in block.get("LatticeConstants", "").split())
     except ValueError as error:
-        raise MapError(f"its header describes a phase by {error.args[0]}.") from error
+        raise MapError(f"phase {place} of its header cannot be read: {block}.") from error
     name = block.get("MaterialName", f"phase {number}")
     return PhaseEntry(number, name, cell, _space_group(block.get("Symmetry", "")))
 

@@ -8,11 +8,12 @@ A program that wants whole numbers there loses these decimals.
 Frames: none changes. The sample frame of the file is ours (x to the right, y down), Euler angles
 are ours, the crystal frame has x along a, as orix takes it. Channel 5 and MTEX take x along a* in
 this format, which for hexagonal and trigonal crystals is 30 degrees off: there prefer .ang, or
-give MTEX the crystal symmetry with 'X||a'. The same holds for Oxford's files of such crystals.
+give MTEX the crystal symmetry with 'X||a'. Reading such crystals from others' files warns.
 
 Sources: the format as orix.io.plugins.ctf and MTEX's loadEBSD_ctf and exportEBSD_ctf take it.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def read(path: Path, given: Sequence[Crystal], degrees: bool | None) -> MapArray
     map_text.require_numbers(columns)
     number = np.where(phase > 0, phase, -1)
     _require_degrees(columns, number != -1, degrees, header)
-    return map_text.TextMap(
+    found = map_text.TextMap(
         columns=columns,
         number=number,
         entries=_entries(header),
@@ -76,6 +77,8 @@ def read(path: Path, given: Sequence[Crystal], degrees: bool | None) -> MapArray
         nm_per_unit=1e3,
         is_astar=any(map_text.ASTAR in line for line in header),
     ).arrays(given)
+    _warn_of_crystal_frame(found, header)
+    return found
 
 
 def _require_degrees(
@@ -98,6 +101,16 @@ def _require_degrees(
                 f"its Euler angles reach {largest:.5g} only, where .ctf has degrees: say which "
                 "they are by OrientationMap.load(path, degrees=False), or =True for degrees."
             )
+
+
+def _warn_of_crystal_frame(map: MapArrays, header: Sequence[str]) -> None:
+    hexagonal = [c.name for i, c in enumerate(map.crystals) if c.cell[5] == 120 and i in map.phase]
+    if hexagonal and AUTHOR not in header:
+        warnings.warn(
+            f"Programs that have x along a*, as Oxford's do in .ctf, put {', '.join(hexagonal)} 30 "
+            "degrees about c from where zoneaxis, which has x along a, now takes it to be.",
+            stacklevel=4,
+        )
 
 
 def _entries(header: Sequence[str]) -> list[PhaseEntry]:
@@ -180,4 +193,6 @@ def _phase(crystal: Crystal) -> str:
     cell = [f"{v:.5f}" for v in crystal.cell]
     laue = LAUE_GROUPS.index(crystal.point_group.laue.name) + 1
     name = map_text.one_line(crystal.name)
-    return f"{';'.join(cell[:3])}\t{';'.join(cell[3:])}\t{name}\t{laue}\t{crystal.space_group}"
+    return (
+        f"{';'.join(cell[:3])}\t{';'.join(cell[3:])}\t{name}\t{laue}\t{crystal.space_group}\t\t\t"
+    )

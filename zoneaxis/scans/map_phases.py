@@ -114,15 +114,13 @@ def _matched(entries: Sequence[PhaseEntry], given: Sequence[Crystal]) -> list[in
             own = entry
             fits = [i for i, c in enumerate(given) if len(given) == 1 or c.name == entry.name]
         if not fits or fits[0] in found:
-            both = " and ".join(entry.name for entry in entries)
-            what = (
-                "give the crystal it was made for"
-                if len(entries) == 1
-                else (f"it holds {len(entries)} phases ({both}), give a crystal for each")
-            )
+            what = "give the crystal it was made for"
+            if len(entries) > 1:
+                names = " and ".join(entry.name for entry in entries)
+                what = f"it holds {len(entries)} phases ({names}), give a crystal for each"
             raise MapError(
                 f"it is a map of {_described(own)}, not of {' or '.join(map(_described, given))}: "
-                f"{what}."
+                f"{what} (--crystal, crystals=)."
             )
         found.append(fits[0])
     return found

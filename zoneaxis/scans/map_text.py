@@ -141,7 +141,7 @@ def _is_even(values: np.ndarray) -> bool:
     """Return whether each row holds the same even spacing, but for rounding."""
     even, step = np.linspace(values[0, 0], values[0, -1], values.shape[1], retstep=True)
     slack = _last_digit(values[0])
-    if values.shape[1] > 1 and step > 0:
+    if step >= slack:  # nan for a single value
         slack = min(slack, 0.9 * step)
     return bool(np.abs(values - even).max() <= slack + 1e-6 * abs(even[-1]) and not step < 0)
 
@@ -226,10 +226,11 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
     Raises:
         MapError: it holds other numbers, so that the columns are not what they should be.
     """
-    if (values != np.round(values)).any():
+    bad = ~np.isfinite(values) | (values != np.round(values))
+    if bad.any():
         raise MapError(
-            f"column {name} holds {values[values != np.round(values)][0]:g}: expected "
-            "whole numbers; the columns are not in the usual order."
+            f"column {name} holds {values[bad][0]:g}: expected whole numbers; the columns are not "
+            "in the usual order."
         )
     return values.astype(int)
 

@@ -71,7 +71,13 @@ class OrientationMap(MapArrays):
         return matrices_from_euler(self.euler_deg[..., 0, :])
 
     def of_phase(self, number: int) -> "OrientationMap":
-        """Return the map of one of the crystals; the other points are not indexed."""
+        """Return the map of one of the crystals; the other points are not indexed.
+
+        Raises:
+            MapError: there is no such crystal.
+        """
+        if not 0 <= number < len(self.crystals):
+            raise MapError(f"The map has {len(self.crystals)} phases, counted from 0: no {number}.")
         phase = np.where(self.phase == number, 0, -1).astype(np.int8)
         return replace(self, crystals=(self.crystals[number],), phase=phase)
 
