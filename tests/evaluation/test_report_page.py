@@ -1,5 +1,6 @@
 """The report in a headless Chromium: what a reader sees at a point is what the arrays hold."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.evaluation.comparison import compare
+from zoneaxis.evaluation.grains import find_grains
 from zoneaxis.evaluation.metrics import FRIENDS
 from zoneaxis.evaluation.report import write_report
 from zoneaxis.evaluation.report_scan import view_scan
@@ -18,6 +20,7 @@ from zoneaxis.scans.scan import Scan
 
 ROWS, COLS = 9, 12
 OPTICS = Optics(k_max_inv_angstrom=1.2, precession_deg=0.6)
+GRAINS = (130.0, 40.0, 20.0), (10.0, 75.0, 95.0)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -34,7 +37,8 @@ pytestmark = pytest.mark.skipif(
 def maps(nickelate):
     rng = np.random.default_rng(0)
     euler = rng.uniform([0, 5, 0], [360, 85, 120], (2, ROWS, COLS, 3, 3))
-    euler[0, ..., 0, :] = euler[1, ..., 0, :] + rng.normal(0, 1, (ROWS, COLS, 3))
+    euler[1, ..., 0, :] = np.where(np.indices((ROWS, COLS))[1, ..., None] < 7, *GRAINS)
+    euler[0, ..., 0, :] = euler[1, ..., 0, :] + rng.normal(0, 0.5, (ROWS, COLS, 3))
     there = np.ones((ROWS, COLS), bool)
     there[0, :3] = False
     return tuple(
@@ -199,7 +203,8 @@ def test_every_layer_can_be_shown(page):
           labels.push(document.querySelector("#maps canvas").getAttribute("aria-label"));
         }
         return labels""")
-    assert len(names) == 2 * 6 + 4 + 2
+    of_map, compared, of_scan = 3 + 2 + 2 + 2, 4, 2
+    assert len(names) == 2 * of_map + compared + of_scan
     assert len(set(names)) == len(names)
 
 
@@ -213,6 +218,21 @@ def test_maps_have_the_colors_of_the_figures(page, maps):
     for number, one in enumerate(maps):
         pixels = np.reshape(page.execute_script(script, number), (ROWS, COLS, 4))
         np.testing.assert_allclose(pixels[..., :3], 255 * ipf_colors(one), atol=1)
+
+
+def test_grain_boundaries_can_be_drawn(page, maps):
+    labels = find_grains(maps[0]).labels
+    assert set(np.unique(labels)) == {0, 1}  # the hole is filled
+    drawing = page.find_element("css selector", "#maps svg")
+    assert not drawing.is_displayed()
+    page.find_element("id", "edges").click()
+    assert drawing.is_displayed()
+    path = drawing.find_element("css selector", "path").get_attribute("d")
+    expected = {f"M{c + 1} {r}v1" for r, c in np.argwhere(np.diff(labels, axis=1) != 0)}
+    expected |= {f"M{c} {r + 1}h1" for r, c in np.argwhere(np.diff(labels, axis=0) != 0)}
+    assert set(re.findall(r"M[^M]+", path)) == expected
+    hover(page, 8, 11)
+    assert shown(page)[2]["grains-0"] == str(labels[8, 11])
 
 
 @pytest.mark.parametrize(("row", "col", "rank"), [(4, 5, 0), (8, 2, 2)])

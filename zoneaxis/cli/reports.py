@@ -5,17 +5,22 @@ from typing import Annotated
 
 import typer
 
-from zoneaxis.cli.options import Convergence, LargestK, PixelSize, Precession, Voltage
+from zoneaxis.cli.map_files import load_map, require_outputs
+from zoneaxis.cli.options import (
+    Convergence,
+    LargestK,
+    MapCrystals,
+    PixelSize,
+    Precession,
+    Voltage,
+)
 from zoneaxis.cli.terminal import say
-from zoneaxis.errors import SettingsError
 
 
 def report(
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Orientation map.")],
     out: Annotated[Path, typer.Option(help="Report to write, .html.")],
-    crystal: Annotated[
-        str | None, typer.Option(help="Name or CIF; default: what the map carries.")
-    ] = None,
+    crystal: MapCrystals = (),
     scan: Annotated[Path | None, typer.Option(help="Show its patterns beside simulations.")] = None,
     points: Annotated[int, typer.Option(min=0, help="Patterns beside dynamical ones.")] = 6,
     inv_angstrom_per_pixel: PixelSize = None,
@@ -25,18 +30,13 @@ def report(
     k_max: LargestK = 1.7,
 ) -> None:
     """Write a page with linked maps, patterns and figures of a map; `compare` adds a reference."""
-    from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.report import write_report
-    from zoneaxis.files import require_writable
-    from zoneaxis.scans.orientation_map import OrientationMap
     from zoneaxis.scans.scan import Scan
 
-    if out.suffix != ".html":
-        raise SettingsError(f"--out {out}: expected a name that ends in .html.")
-    require_writable(out)
+    require_outputs({out: ".html"})
     optics = Optics(voltage_kv, convergence_mrad, precession_deg, k_max)
-    found = OrientationMap.load(map_path, load_crystal(crystal) if crystal else None)
+    found = load_map(map_path, crystal)
     opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel) if scan else None
     write_report(out, found, scan=opened, optics=optics, points=points, names=(map_path.name,))
     say(f"Report in {out}")

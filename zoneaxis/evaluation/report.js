@@ -11,7 +11,7 @@
 
   // ---- what the page was given ------------------------------------------------------------
 
-  const TYPES = { float32: Float32Array, int16: Int16Array, uint8: Uint8Array };
+  const TYPES = { float32: Float32Array, int16: Int16Array, int32: Int32Array, uint8: Uint8Array };
 
   function unpack(array) {
     const bytes = Uint8Array.from(atob(array.base64), (c) => c.charCodeAt(0));
@@ -145,6 +145,29 @@
     return [layer.kind === "colors" ? "black: not indexed" : "a color each; black: none"];
   }
 
+  // The edges between grains of the map, as one path in units of points.
+  function boundaries() {
+    const grains = layers.get("grains-0");
+    if (!grains) return "";
+    const path = [];
+    for (let row = 0; row < rows; row++) {
+      for (let col = 0; col < cols; col++) {
+        const own = grains.values[row * cols + col];
+        if (col + 1 < cols && grains.values[row * cols + col + 1] !== own) path.push(`M${col + 1} ${row}v1`);
+        if (row + 1 < rows && grains.values[(row + 1) * cols + col] !== own) path.push(`M${col} ${row + 1}h1`);
+      }
+    }
+    return path.join("");
+  }
+
+  function outlines() {
+    const made = element("template");
+    made.innerHTML = `<svg viewBox="0 0 ${cols} ${rows}" aria-hidden="true"><path d="${edges}"/></svg>`;
+    return made.content;
+  }
+
+  const edges = boundaries();
+
   // ---- the maps ----------------------------------------------------------------------------
 
   const crosses = [];
@@ -159,7 +182,7 @@
     }
     const canvas = element("canvas", { width: cols, height: rows, role: "img" });
     const cross = element("div", { class: "cross", "aria-hidden": "true" }, element("i"), element("i"), element("b"));
-    const frame = element("div", { class: "frame" }, canvas, cross);
+    const frame = element("div", { class: "frame" }, canvas, outlines(), cross);
     const scale = element("div", { class: "legend" });
     const show = () => {
       const layer = layers.get(choice.value);
@@ -392,6 +415,7 @@
   for (const box of document.querySelectorAll("#panel input[type=checkbox]")) box.addEventListener("change", showPoint);
   $("size").value = parseFloat(getComputedStyle($("maps")).getPropertyValue("--size"));
   $("size").addEventListener("input", () => $("maps").style.setProperty("--size", `${$("size").value}px`));
+  $("edges").addEventListener("change", () => $("maps").classList.toggle("edges", $("edges").checked));
   window.addEventListener("hashchange", fromHash);
   window.addEventListener("resize", showPoint);
   data.tiles.forEach(addMap);

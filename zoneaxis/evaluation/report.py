@@ -15,18 +15,20 @@ import numpy as np
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.errors import MapError, ScanError
 from zoneaxis.evaluation import figures, pole_figures, report_pictures
+from zoneaxis.evaluation.boundaries import find_boundaries
 from zoneaxis.evaluation.comparison import Comparison, compare
-from zoneaxis.evaluation.metrics import (
-    ANGLE_METRICS,
-    FOUND_METRIC,
-    FRIENDS,
-    MASK_METRICS,
-    format_metric,
-)
+from zoneaxis.evaluation.grains import Grains, find_grains
+from zoneaxis.evaluation.metrics import ANGLE_METRICS, FOUND_METRIC, MASK_METRICS, format_metric
 from zoneaxis.evaluation.phases import usable
 from zoneaxis.evaluation.report_data import explorer_data, known_crystals
 from zoneaxis.evaluation.report_pictures import Maps, Names
 from zoneaxis.evaluation.report_scan import view_scan
+from zoneaxis.evaluation.report_tables import (
+    breakdown_tables,
+    grain_tables,
+    metrics_table,
+    threshold_sentences,
+)
 from zoneaxis.files import atomic_path
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
@@ -99,33 +101,54 @@ def _page(
     title: str,
     names: Names,
 ) -> str:
-    map = maps[0]
+    map, pictures = maps[0], report_pictures
     rank = -map.score[..., 0] if comparison is None else comparison.misorientation_deg["raw"]
     chosen = choose_points(np.where(usable(map), rank, np.nan), points if scan is not None else 0)
     view = view_scan(scan, optics.disk_radius_inv_angstrom) if scan is not None else None
-    pictures = report_pictures
-    return _template().render(
-        title=title or " against ".join(("Orientation map", *names[1:])),
-        names=names,
-        map=map,
-        scan=scan,
-        comparison=comparison,
-        friends=[FRIENDS[friend] for friend in comparison.friends] if comparison else [],
-        sigma=f"{pole_figures.SIGMA_DEG:g}",
-        data=_json(explorer_data(maps, names, comparison, view, optics)),
-        headline=_headline(map, comparison),
-        keys=(keys := pictures.key_pictures(maps)),
-        orientations=pictures.orientation_pictures(maps, names) + keys,
-        textures=pictures.texture_pictures(maps, names),
-        misorientations=pictures.misorientation_pictures(comparison, map.step_nm, chosen, names)
-        if comparison
-        else [],
-        confidences=pictures.confidence_pictures(maps, comparison, names),
-        patterns=pictures.pattern_pictures(maps, comparison, scan, optics, chosen, names)
-        if len(chosen)
-        else [],
-        settings=_settings(maps, scan, optics, names),
-    )
+    grains = tuple(_grains(one) for one in maps)
+    keys = pictures.key_pictures(maps)
+    shown = {
+        "title": title or " against ".join(("Orientation map", *names[1:])),
+        "names": names,
+        "map": map,
+        "scan": scan,
+        "comparison": comparison,
+        "headline": _headline(map, comparison),
+        "data": _json(explorer_data(maps, names, comparison, grains, view, optics)),
+        "keys": keys,
+        "orientations": pictures.orientation_pictures(maps, names) + keys,
+        "sigma": f"{pole_figures.SIGMA_DEG:g}",
+        "textures": pictures.texture_pictures(maps, names),
+        "confidences": pictures.confidence_pictures(maps, comparison, names),
+        "settings": _settings(maps, scan, optics, names),
+    }
+    if comparison is not None:
+        step_nm = map.step_nm
+        shown |= {
+            "metrics": metrics_table(comparison, names),
+            "misorientations": pictures.misorientation_pictures(comparison, step_nm, chosen, names),
+            "thresholds": threshold_sentences(comparison),
+            "breakdowns": list(breakdown_tables(comparison, maps)),
+        }
+    if grains[0] is not None:
+        boundaries = find_boundaries(grains[0])
+        reference = grains[1] if len(maps) > 1 else None
+        shown |= {
+            "grain_pictures": pictures.grain_pictures(grains[0], boundaries, names[0]),
+            "grain_tables": grain_tables(grains[0], boundaries, reference, names[0]),
+        }
+    if len(chosen):
+        patterns = pictures.pattern_pictures(maps, comparison, scan, optics, chosen, names)
+        shown["patterns"] = patterns
+    return _template().render(shown)
+
+
+def _grains(map: OrientationMap) -> Grains | None:
+    """Return the grains of a map, None where all are specks."""
+    try:
+        return find_grains(map)
+    except MapError:
+        return None
 
 
 def _headline(map: OrientationMap, comparison: Comparison | None) -> list[tuple[str, str]]:

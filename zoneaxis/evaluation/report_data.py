@@ -15,11 +15,18 @@ import numpy as np
 from zoneaxis.diffraction.beams import PRECESSION_AZIMUTHS
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.kinematic import ENVELOPE_SIGMA_INV_ANGSTROM
+from zoneaxis.diffraction.low_index import (
+    direction_label,
+    low_index_directions,
+    nearest_direction,
+)
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
 from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.evaluation import figures
+from zoneaxis.evaluation.breakdown import ZONE_AXES_APART_DEG
 from zoneaxis.evaluation.comparison import Comparison
+from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.image_axes import robust_limits
 from zoneaxis.evaluation.metrics import FRIENDS
 from zoneaxis.evaluation.phases import match_crystals, usable
@@ -39,6 +46,7 @@ def explorer_data(
     maps: tuple[OrientationMap, ...],
     names: tuple[str, ...],
     comparison: Comparison | None,
+    grains: tuple[Grains | None, ...],
     view: ScanView | None,
     optics: Optics,
 ) -> dict[str, Any]:
@@ -48,12 +56,17 @@ def explorer_data(
         maps: the map, and the reference if there is one.
         names: what they are called.
         comparison: of the two.
+        grains: of each map, None where there are none.
         view: of their scan.
         optics: of the spots that are drawn over patterns.
     """
     crystals = [crystal for one in known_crystals(maps) for crystal in one]
     layers = [
-        *(layer for i, one in enumerate(maps) for layer in _map_layers(one, names[i], str(i))),
+        *(
+            layer
+            for i, (one, segmented) in enumerate(zip(maps, grains, strict=True))
+            for layer in _map_layers(one, segmented, names[i], str(i))
+        ),
         *(_comparison_layers(comparison, names) if comparison else ()),
         *(_scan_layers(view) if view else ()),
     ]
@@ -125,7 +138,9 @@ def png(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _map_layers(one: OrientationMap, name: str, number: str) -> Iterator[Layer]:
+def _map_layers(
+    one: OrientationMap, grains: Grains | None, name: str, number: str
+) -> Iterator[Layer]:
     for direction in "zxy":
         colors = np.round(255 * figures.ipf_colors(one, direction)).astype(np.uint8)
         yield {
@@ -142,12 +157,28 @@ def _map_layers(one: OrientationMap, name: str, number: str) -> Iterator[Layer]:
     if len(one.crystals) > 1:
         labels = [crystal.name for crystal in one.crystals]
         yield _classes(f"phase-{number}", name, "phase", one.phase, labels, PHASE_COLORS)
+    yield from _zone_axis_layers(one, name, number)
+    if grains is not None:
+        yield _numbered(f"grains-{number}", name, "grain", grains.labels)
     for quantity, values in one.properties.items():
         if quantity in CLASS_PROPERTIES and np.nanmax(values, initial=-1) < MOST_CLASSES:
             whole = np.nan_to_num(values, nan=-1).astype(int)
-            yield _numbered(f"{quantity}-{number}", name, quantity, whole)
+            yield _numbered(f"{quantity}-{number}", name, f"{quantity} (property)", whole)
         else:
             yield _scalar(f"{quantity}-{number}", name, quantity, values)
+
+
+def _zone_axis_layers(one: OrientationMap, name: str, number: str) -> Iterator[Layer]:
+    """Yield which low-index zone axis is nearest to the beam, and how far it is off."""
+    row, away, labels = np.full(one.shape, -1), np.full(one.shape, np.nan), []
+    for phase, crystal in enumerate(one.crystals):
+        own = usable(one) & (one.phase == phase)
+        axes = low_index_directions(crystal, ZONE_AXES_APART_DEG)
+        nearest, away[own] = nearest_direction(one.matrices[own][:, :, 2], axes, crystal)
+        row[own] = len(labels) + nearest
+        labels += [direction_label(uvw, crystal) for uvw in axes]
+    yield _numbered(f"zone-{number}", name, "nearest zone axis", row) | {"names": labels}
+    yield _scalar(f"away-{number}", name, "beam off the zone axis", away) | {"unit": "°"}
 
 
 def _comparison_layers(comparison: Comparison, names: tuple[str, ...]) -> Iterator[Layer]:
@@ -201,7 +232,7 @@ def _classes(
         "group": group,
         "label": label,
         "kind": "classes",
-        "values": packed(values.astype(np.int16)),
+        "values": packed(values.astype(np.int32)),
         "names": labels,
         "colors": [colors[i % len(colors)] for i in range(len(labels))],
         "none": NO_PHASE_COLOR,

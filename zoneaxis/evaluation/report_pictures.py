@@ -11,8 +11,10 @@ import numpy as np
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.structure_factors import structure_factors
-from zoneaxis.evaluation import figures, pole_figures
+from zoneaxis.evaluation import figures, grain_figures, pole_figures
+from zoneaxis.evaluation.boundaries import Boundaries
 from zoneaxis.evaluation.comparison import Comparison
+from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.image_axes import is_flat
 from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
@@ -140,6 +142,45 @@ def misorientation_pictures(
             "Points indexed by both, by one, or by neither.",
             below_in=LEGEND_IN,
         ),
+    ]
+
+
+def grain_pictures(grains: Grains, boundaries: Boundaries, name: str) -> list[Picture]:
+    """Return the grains, their boundaries, and the histograms of both.
+
+    Args:
+        grains: of a map.
+        boundaries: theirs.
+        name: what the map is called.
+    """
+    shape = grains.labels.shape
+    pictures = [
+        _map_picture(
+            shape,
+            lambda ax: grain_figures.grain_map(ax, grains, boundaries),
+            f"{name}: {len(grains)} grains in the IPF-Z color of their mean orientation. "
+            "Gray: no grain.",
+            below_in=LEGEND_IN,
+        )
+    ]
+    sizes = _figure(*PLOT_SIZE_IN)
+    grain_figures.grain_size_histogram(sizes.add_subplot(), grains)
+    pictures.append(_picture(sizes, "Sizes of the grains."))
+    if not len(boundaries):
+        return pictures
+    angles = _figure(*PLOT_SIZE_IN)
+    grain_figures.boundary_histogram(angles.add_subplot(), boundaries)
+    caption = "Misorientations at the boundaries, by their length, and those of random pairs."
+    return [
+        pictures[0],
+        _map_picture(
+            shape,
+            lambda ax: grain_figures.boundary_map(ax, boundaries),
+            f"{name}: misorientation at {len(boundaries)} boundaries.",
+            bar_in=COLOR_BAR_IN,
+        ),
+        *pictures[1:],
+        _picture(angles, caption),
     ]
 
 

@@ -114,4 +114,4 @@ def _virtual(
 def _tile(pattern: np.ndarray, shrink: int, radius_px: float, center_px: np.ndarray) -> np.ndarray:
     pooled = F.avg_pool2d(torch.from_numpy(pattern)[None], shrink, ceil_mode=True)[0].numpy()
     scaled = log_scaled(pooled, radius_px / shrink, center_px=tuple(center_px))
-    return np.round(scaled * (LEVELS - 1)).astype(np.uint8) * (255 // (LEVELS - 1))
+    return np.round(np.round(scaled * (LEVELS - 1)) * (255 / (LEVELS - 1))).astype(np.uint8)
