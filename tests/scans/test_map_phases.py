@@ -21,8 +21,9 @@ def test_entries_become_crystals_in_the_order_of_their_numbers():
     assert phase.dtype == np.int8
 
 
-def test_an_unknown_entry_without_points_is_left_out():
-    entries = [entry(1, SILICON), entry(2, COPPER, cell=()), entry(3, SILVER)]
+def test_an_entry_of_no_use_without_points_is_left_out():
+    b_unique = PhaseEntry(4, "augite", (9.7, 8.9, 5.3, 90, 105, 90), 15)
+    entries = [entry(1, SILICON), entry(2, COPPER, cell=()), entry(3, SILVER), b_unique]
     crystals, phase = assign(entries, np.array([3, 1]), ())
     assert [crystal.name for crystal in crystals] == ["Si", "Ag"]
     assert phase.tolist() == [1, 0]

@@ -6,10 +6,13 @@ and the reliability as confidence index, as ASTAR's own columns are.
 
 Frames: none changes. The sample frame of the file is ours (x to the right, y down), Euler angles
 are ours, and the crystal frame has x along a, as EDAX, orix and MTEX have it for this format.
-EDAX turns its Euler frame against its coordinates; MTEX warns of it at every .ang: for ours, load
-without `convertSpatial2EulerReferenceFrame`.
+EDAX turns its Euler frame against its coordinates, and MTEX offers to correct that at every .ang:
+for ours, decline.
 
-Sources: EDAX OIM Analysis' files as orix.io.plugins.ang and MTEX's loadEBSD_ang read them.
+Phases are numbered from 1, with the last first in the header; EDAX has 0 for the only phase of a
+map. Points that are not indexed have phase 0, as MTEX refuses negative numbers.
+
+Sources: the format as orix.io.plugins.ang and MTEX's loadEBSD_ang take it.
 """
 
 import re

@@ -56,7 +56,7 @@ def read(path: Path, given: Sequence[Crystal], degrees: bool | None) -> MapArray
     if start is None:
         raise MapError("it is truncated or damaged: the line that names the columns is missing.")
     header, names = lines[:start], lines[start].split()
-    table = map_text.read_table(lines, start + 1, fewest=len(COLUMNS))
+    table = map_text.read_table(lines, start + 1, fewest=8)  # some have no MAD, BC and BS
     if table.shape[1] != len(names):
         raise MapError(f"it names {len(names)} columns and has {table.shape[1]}.")
     columns = dict(zip(NAMES, table.T, strict=False))

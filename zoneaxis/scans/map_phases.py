@@ -37,26 +37,33 @@ class PhaseEntry:
         believable = believable and cell[:3].min() >= SMALLEST_EDGE_ANGSTROM
         return bool(believable) and self.space_group is not None
 
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from being a crystal of ours, if anything does."""
+        if not self.is_known:
+            missing = "symmetry" if self.space_group is None else "lattice constants in Angstrom"
+            return f"it gives no {missing} of {self.name}: give the crystal."
+        crystal = without_sites(self.name, self.cell, self.space_group)
+        with np.errstate(invalid="ignore"):  # angles that no cell has
+            moved = crystal.lattice_angstrom @ crystal.proper_operators.transpose(0, 2, 1)
+            fractional = moved @ crystal.reciprocal_inv_angstrom.T
+        if np.allclose(fractional, np.round(fractional), atol=1e-2):
+            return None
+        return (
+            f"the cell of {_described(crystal)} lacks that symmetry in the axes that zoneaxis uses "
+            "(trigonal crystals on hexagonal axes, the unique axis of monoclinic ones along c): "
+            "index it in this setting."
+        )
+
     def crystal(self) -> Crystal:
         """Return it as a crystal without sites.
 
         Raises:
             MapError: cell or symmetry is missing, or they contradict each other.
         """
-        if not self.is_known:
-            missing = "symmetry" if self.space_group is None else "lattice constants in Angstrom"
-            raise MapError(f"it gives no {missing} of {self.name}: give the crystal.")
-        crystal = without_sites(self.name, self.cell, self.space_group)
-        with np.errstate(invalid="ignore"):  # angles that no cell has
-            moved = crystal.lattice_angstrom @ crystal.proper_operators.transpose(0, 2, 1)
-            fractional = moved @ crystal.reciprocal_inv_angstrom.T
-        if not np.allclose(fractional, np.round(fractional), atol=1e-2):
-            raise MapError(
-                f"the cell of {_described(crystal)} lacks that symmetry in the axes that zoneaxis "
-                "uses (trigonal crystals on hexagonal axes, the unique axis of monoclinic ones "
-                "along c): index it in this setting."
-            )
-        return crystal
+        if problem := self.problem:
+            raise MapError(problem)
+        return without_sites(self.name, self.cell, self.space_group)
 
 
 def assign(
@@ -93,7 +100,7 @@ def assign(
     if given:
         crystals, index = tuple(given), _matched(present, given)
     else:
-        present = [entry for entry in entries if entry in present or entry.is_known]
+        present = [entry for entry in entries if entry in present or not entry.problem]
         crystals, index = tuple(entry.crystal() for entry in present), range(len(present))
     phase = np.full(number.shape, -1, np.int8)
     for i, entry in zip(index, present, strict=True):
