@@ -259,3 +259,19 @@ def test_a_place_that_cannot_be_written(matched, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Cannot make the folder"):
         matched.save_pretrained(tmp_path / "file" / "model")
+
+
+def test_confidences_of_classes_and_directions(indexer, patterns):
+    images, labels = patterns(DIRECTIONS), indexer.labels
+    sharper = replace(indexer, temperature=0.5)
+    classes = sharper.class_confidences(images, PIXEL)
+    assert classes.shape == (3, labels.n_classes)
+    np.testing.assert_allclose(classes.sum(axis=1), 1, atol=1e-5)
+    by_direction = sharper.confidences(images, PIXEL)
+    assert by_direction.shape == (3, len(labels.directions_deg))
+    bins = classes[:, : labels.n_orientations].reshape(3, -1, labels.bins)
+    np.testing.assert_allclose(by_direction, bins.sum(axis=2), atol=1e-6)
+    found, decided = sharper.index(images, PIXEL), sharper.decide(classes)
+    np.testing.assert_allclose(decided.score, found.score, atol=1e-4)
+    np.testing.assert_array_equal(decided.indexed, found.indexed)
+    assert indexer.confidences(images[:0], PIXEL).shape == (0, len(labels.directions_deg))

@@ -1,6 +1,6 @@
 """NetworkIndexer: a network with all that is needed to index a scan with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,16 +108,46 @@ class NetworkIndexer:
         Raises:
             ScanError: the frame shows less than half of what the network has learned to look at.
         """
-        half = 0.5 * self.preprocess.outer_inv_angstrom
-        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, half)
-        batch = BATCH if self.device.type == "cpu" else ACCELERATOR_BATCH
-        fast = replace(self, network=half_precision(self.network.eval()))
-        return self._indexed(
-            [
-                self._found(fast._outputs(patterns[start : start + batch], inv_angstrom_per_pixel))
-                for start in range(0, max(len(patterns), 1), batch)
-            ]
-        )
+        outputs = self._batches(patterns, inv_angstrom_per_pixel)
+        return self._indexed([self._found(part) for part in outputs])
+
+    def class_confidences(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> np.ndarray:
+        """Return the probability of each class, vacuum and amorphous last, (n, n_classes).
+
+        Args:
+            patterns: as `index` takes them.
+            inv_angstrom_per_pixel: size of a pixel.
+        """
+        outputs = self._batches(patterns, inv_angstrom_per_pixel)
+        return torch.cat([self._probabilities(part).cpu() for part in outputs]).numpy()
+
+    def confidences(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> np.ndarray:
+        """Return the probability of each of `labels.directions_deg`, over all in-plane bins.
+
+        Args:
+            patterns: as `index` takes them.
+            inv_angstrom_per_pixel: size of a pixel.
+
+        Returns:
+            Shape (n, directions).
+        """
+        by_direction = [
+            self._probabilities(part)[:, : self.labels.n_orientations]
+            .unflatten(1, (-1, self.labels.bins))
+            .sum(dim=2)
+            .cpu()
+            for part in self._batches(patterns, inv_angstrom_per_pixel)
+        ]
+        return torch.cat(by_direction).numpy()
+
+    def decide(self, confidences: np.ndarray) -> Indexed:
+        """Return the n best orientations for given probabilities; further outputs are left out.
+
+        Args:
+            confidences: of the classes, shape (n, n_classes).
+        """
+        logits = torch.from_numpy(confidences).clamp_min(1e-30).log() * self.temperature
+        return replace(self, extras=()).answers(logits)
 
     def answers(self, outputs: torch.Tensor) -> Indexed:
         """Return what the network's outputs mean, as `index` does.
@@ -142,6 +172,18 @@ class NetworkIndexer:
                 **properties(self.extras, extras),
             },
         )
+
+    def _batches(self, patterns: np.ndarray, pixel: float) -> Iterator[torch.Tensor]:
+        """Yield the network's outputs for patterns, batch by batch."""
+        require_frame(patterns.shape[1:], pixel, 0.5 * self.preprocess.outer_inv_angstrom)
+        batch = BATCH if self.device.type == "cpu" else ACCELERATOR_BATCH
+        fast = replace(self, network=half_precision(self.network.eval()))
+        for start in range(0, max(len(patterns), 1), batch):
+            yield fast._outputs(patterns[start : start + batch], pixel)
+
+    def _probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return calibrated probabilities of all classes, float32, shape (n, n_classes)."""
+        return (outputs[:, : self.labels.n_classes].float() / self.temperature).softmax(dim=1)
 
     @torch.inference_mode()
     def _outputs(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> torch.Tensor:

@@ -1,0 +1,235 @@
+"""Which orientations a pattern cannot tell apart, and how the confidence spreads over directions.
+
+How to read the list of candidates of a point: the first is the answer. Whatever else has a `share`
+near 1 was found nearly as good by the indexer. A false friend without a score was not offered by
+it, but has a pattern that differs in intensities alone, or in spots of higher Laue zones. `fit` is
+the correlation of the measured pattern with the dynamical simulation of each: where the answer's
+is clearly the highest, intensities decide; where two are alike within some 0.01, nothing does.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.optics import Optics
+from zoneaxis.diffraction.orientations import (
+    ROTATE_180_ABOUT_BEAM,
+    beam_directions,
+    euler_from_matrices,
+    matrices_from_euler,
+    misorientation_deg,
+    reduce_euler,
+)
+from zoneaxis.diffraction.structure_factors import structure_factors
+from zoneaxis.evaluation.pattern_fit import fit_pattern
+from zoneaxis.scans.orientation_map import OrientationMap
+
+SHARE = 0.9  # of the best score: whatever reaches it vies with the best
+FRIEND_DEG = 5.0  # an orientation nearer than this to a false friend is that friend
+SAME_DIRECTION = 1e-6  # of unit vectors
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An orientation that a pattern may have.
+
+    Attributes:
+        euler_deg: (phi1, Phi, phi2).
+        relation: to the best: "best", a false friend, or how far apart.
+        misorientation_deg: from the best.
+        score: of the indexer; NaN where it did not offer the orientation.
+        share: score over the best one's.
+        fit: correlation of the measured pattern with the simulation, NaN where not simulated.
+        thickness_nm: at which the simulation fits best.
+    """
+
+    euler_deg: tuple[float, float, float]
+    relation: str
+    misorientation_deg: float
+    score: float = float("nan")
+    share: float = float("nan")
+    fit: float = float("nan")
+    thickness_nm: float = float("nan")
+
+
+def false_friends(euler_deg: np.ndarray, crystal: Crystal) -> dict[str, np.ndarray]:
+    """Return the orientations whose patterns look much like that of the given one.
+
+    180 degrees about the beam leave the zero-order Laue zone as it is; 60 degrees about c are the
+    pseudo-hexagonal friend of trigonal crystals. Those that the crystal's symmetry makes the same
+    orientation are left out.
+
+    Args:
+        euler_deg: (phi1, Phi, phi2) in degrees, shape (3,).
+        crystal: whose symmetry counts.
+
+    Returns:
+        Bunge angles of each, shape (3,), by name.
+    """
+    here = matrices_from_euler(np.asarray(euler_deg, dtype=float))
+    about_c = matrices_from_euler(np.array([60.0, 0.0, 0.0]))
+    friends = {"180° about the beam": here @ ROTATE_180_ABOUT_BEAM}
+    if crystal.point_group.system == "trigonal":
+        friends["60° about c"] = about_c @ here
+        friends["60° about c, 180° about the beam"] = about_c @ here @ ROTATE_180_ABOUT_BEAM
+    kept: dict[str, np.ndarray] = {}
+    for name, matrix in friends.items():
+        others = np.stack([here, *kept.values()])
+        if misorientation_deg(others, matrix, crystal.proper_operators).min() > FRIEND_DEG:
+            kept[name] = matrix
+    return {n: reduce_euler(euler_from_matrices(m), crystal) for n, m in kept.items()}
+
+
+def candidates(
+    euler_deg: np.ndarray, score: np.ndarray, crystal: Crystal, share: float = SHARE
+) -> list[Candidate]:
+    """List the orientations that one pattern cannot tell apart, the best first.
+
+    Args:
+        euler_deg: the n best, best first, shape (k, 3).
+        score: of each, shape (k,).
+        crystal: of the point.
+        share: of the best score that another must reach.
+
+    Returns:
+        The n best that reach it, then the false friends of the best that are not among them.
+    """
+    best = float(score[0])
+    matrices = matrices_from_euler(euler_deg)
+    operators = crystal.proper_operators
+    apart = misorientation_deg(matrices, matrices[0], operators)
+    friends = false_friends(euler_deg[0], crystal)
+    listed = []
+    for i in np.flatnonzero((score > 0) & (score >= share * best)):
+        relation = "best" if i == 0 else f"{apart[i]:.0f}° apart"
+        for name, friend in list(friends.items()):
+            if misorientation_deg(matrices[i], matrices_from_euler(friend), operators) < FRIEND_DEG:
+                relation = name
+                del friends[name]
+        angles = tuple(float(angle) for angle in euler_deg[i])
+        listed.append(
+            Candidate(angles, relation, float(apart[i]), float(score[i]), float(score[i] / best))
+        )
+    for name, friend in friends.items():
+        angle = misorientation_deg(matrices_from_euler(friend), matrices[0], operators)
+        listed.append(Candidate(tuple(float(a) for a in friend), name, float(angle)))
+    return listed
+
+
+def with_fits(
+    listed: list[Candidate],
+    measured: np.ndarray,
+    crystal: Crystal,
+    optics: Optics,
+    inv_angstrom_per_pixel: float,
+) -> list[Candidate]:
+    """Return candidates with the correlation of the measured pattern with each one's simulation.
+
+    Args:
+        listed: of one pattern.
+        measured: the pattern, shape (h, w).
+        crystal: with its sites.
+        optics: of the simulation; the farther k_max reaches, the more it can tell.
+        inv_angstrom_per_pixel: size of a pixel.
+    """
+    factors = structure_factors(crystal, optics.voltage_kv, 2 * optics.k_max_inv_angstrom, "WK-CP")
+    fits = [
+        fit_pattern(
+            measured,
+            np.array(candidate.euler_deg),
+            crystal,
+            optics,
+            inv_angstrom_per_pixel,
+            factors=factors,
+        )
+        for candidate in listed
+    ]
+    return [
+        replace(candidate, fit=fit.correlation, thickness_nm=fit.thickness_nm)
+        for candidate, fit in zip(listed, fits, strict=True)
+    ]
+
+
+def rival_count(map: OrientationMap, share: float = SHARE) -> np.ndarray:
+    """Return how many of the n best vie for each point, 1 where the answer stands alone.
+
+    Args:
+        map: with its n best.
+        share: of the best score that another must reach.
+
+    Returns:
+        int, 0 where not indexed, shape (rows, cols).
+    """
+    reached = (map.score > 0) & (map.score >= share * map.score[..., :1])
+    return np.where(map.indexed, reached.sum(axis=-1), 0)
+
+
+def add_up_directions(
+    directions_deg: np.ndarray, confidences: np.ndarray, crystal: Crystal
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the confidences of classes that differ by in-plane angle or symmetry alone.
+
+    Args:
+        directions_deg: (Phi, phi2) of each class, shape (c, 2).
+        confidences: of the classes, shape (n, c).
+        crystal: whose proper symmetry makes directions equal.
+
+    Returns:
+        The different directions, (d, 2), and the confidences of each, (n, d); their sum is kept.
+    """
+    reduced = reduce_euler(np.insert(directions_deg, 0, 0.0, axis=1), crystal)
+    keys = np.round(beam_directions(reduced) / SAME_DIRECTION).astype(np.int64)
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    added = np.zeros((len(confidences), len(first)))
+    for row, values in zip(added, confidences, strict=True):
+        row += np.bincount(group.ravel(), values, minlength=len(first))
+    return reduced[first, 1:], added
+
+
+def at_beams(
+    beams: np.ndarray,
+    directions_deg: np.ndarray,
+    values: np.ndarray,
+    crystal: Crystal,
+    *,
+    additive: bool = True,
+) -> np.ndarray:
+    """Look up what stands at points of the inverse pole figure, which has the Laue symmetry.
+
+    One point stands for several directions where the Laue group is larger than the proper one, as
+    always for a beam and its opposite. Of each, the nearest direction of the grid is taken.
+
+    Args:
+        beams: unit vectors in the crystal frame, shape (m, 3).
+        directions_deg: the grid, (Phi, phi2), shape (d, 2).
+        values: at the grid's directions, shape (n, d).
+        crystal: whose symmetry counts.
+        additive: add up what falls on one point, as probabilities do; the highest otherwise.
+
+    Returns:
+        Shape (n, m).
+    """
+    grid = beam_directions(np.insert(directions_deg, 0, 0.0, axis=1))
+    operators = crystal.proper_operators
+    everywhere = np.einsum("sij,dj->sdi", operators, grid).reshape(-1, 3)
+    tree = cKDTree(everywhere)
+    places = [tree.query(beams @ coset.T)[1] % len(grid) for coset in _laue_cosets(crystal)]
+    places = np.sort(places, axis=0)
+    found = values[:, places]
+    # On a mirror plane all of them are one direction, which counts once.
+    found[:, 1:][:, np.diff(places, axis=0) == 0] = 0
+    return found.sum(axis=1) if additive else found.max(axis=1)
+
+
+def _laue_cosets(crystal: Crystal) -> list[np.ndarray]:
+    """Return one operator of the Laue group for each coset of the proper point group."""
+    proper = crystal.proper_operators
+    rotations = crystal.point_group.laue.proper_subgroup.to_matrix()
+    cosets: list[np.ndarray] = []
+    for operator in (*rotations, *-rotations):
+        known = [member @ coset for coset in cosets for member in proper]
+        if not any(np.allclose(operator, k, atol=1e-6) for k in known):
+            cosets.append(operator)
+    return cosets
