@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -226,3 +227,93 @@ def test_real_map_agrees_with_itself(shared_data, nickelate):
     result = compare(OrientationMap.load(path, nickelate), map)
     assert result.metrics["within_1"] == 1
     assert result.counts["indexed_both"] == map.indexed.sum()
+
+
+# Several phases
+
+
+@pytest.fixture
+def two_phases(nickelate, euler):
+    """A map of both crystals, whose reference lists them the other way round."""
+    phase = np.zeros((6, 5), int)
+    phase[3:] = 1
+    mine = make_map(nickelate, euler)
+    mine = replace(mine, crystals=(nickelate, CUBIC), phase=phase)
+    return mine, replace(mine, crystals=(CUBIC, nickelate), phase=1 - phase)
+
+
+def test_phases_are_matched_whatever_their_order(two_phases):
+    result = compare(*two_phases)
+    assert result.crystal_name == "LiNiO2, cubic"
+    assert result.metrics["phase_right"] == result.metrics["within_1"] == 1
+    assert "of the same phase" in [metric.description for metric, _ in result.rows()]
+
+
+def test_another_phase_is_wrong_and_has_no_angle(two_phases):
+    mine, reference = two_phases
+    phase = mine.phase.copy()
+    phase[:2] = 1  # a third of the points
+    result = compare(replace(mine, phase=phase), reference)
+    assert result.metrics["phase_right"] == pytest.approx(2 / 3)
+    for name in ("within_1", "within_10", "found_5"):
+        assert result.metrics[name] == pytest.approx(2 / 3)
+    assert result.metrics["p95_deg"] < 1e-3
+    assert np.isnan(result.misorientation_deg["raw"][:2]).all()
+    assert result.wrong.sum() == 10
+    assert result.risk_coverage["score"][-1] == pytest.approx(1 / 3)
+
+
+def test_only_wrong_phases_leave_no_angles(two_phases):
+    mine, reference = two_phases
+    result = compare(replace(mine, phase=1 - mine.phase), reference)
+    assert result.metrics["phase_right"] == result.metrics["within_10"] == 0
+    assert "median_deg" not in result.metrics
+    json.loads(result.to_json())
+    assert "median" not in [metric.description for metric, _ in result.rows()]
+
+
+def test_each_phase_is_reduced_by_its_own_symmetry(two_phases, nickelate):
+    """60 degrees about c are a false friend of the layered phase, and 90 nothing for the cubic."""
+    mine, reference = two_phases
+    layered = turned(mine.euler_deg[:3], about_c(60.0))
+    cubic = turned(mine.euler_deg[3:], about_c(90.0))
+    result = compare(replace(mine, euler_deg=np.concatenate([layered, cubic])), reference)
+    assert result.metrics["within_1"] == pytest.approx(0.5)
+    assert result.metrics["within_1_c_60"] == 1
+    fourfold = turned(mine.euler_deg, about_c(60.0))
+    result = compare(replace(mine, euler_deg=fourfold), reference)
+    assert result.metrics["within_1_c_60"] == pytest.approx(0.5)  # no friend of the cubic one's
+
+
+def test_one_phase_against_two(two_phases, nickelate):
+    mine, reference = two_phases
+    result = compare(mine.of_phase(0), reference)
+    assert result.metrics["phase_right"] == 1
+    assert result.metrics["missed"] == 0.5
+
+
+def test_the_more_symmetric_of_two_descriptions_counts(nickelate, euler):
+    """.ang names 32 or 3m for -3m; with 3m alone, rotations about a would count as errors."""
+    polar = replace(nickelate, space_group=160)
+    about_a = nickelate.proper_operators[[3]][:, None]
+    maps = make_map(polar, turned(euler, about_a)), make_map(nickelate, euler)
+    assert compare(*maps).metrics["within_1"] == 1
+    assert compare(*maps[::-1]).metrics["within_1"] == 1
+
+
+def test_metrics_of_some_points(nickelate, euler):
+    wrong = euler.copy()
+    wrong[:3] = turned(euler[:3], right=about_c(30.0))
+    result = compare(make_map(nickelate, wrong), make_map(nickelate, euler))
+    assert result.metrics_at(np.arange(15))["within_5"] == 0
+    assert result.metrics_at(np.arange(15, 30))["within_5"] == 1
+    assert result.metrics_at(np.arange(30)).items() <= result.metrics.items()
+
+
+def test_area_under_the_risk(nickelate, euler):
+    wrong = euler.copy()
+    wrong[:3] = turned(euler[:3], right=about_c(30.0))  # the half of low reliability
+    metrics = compare(make_map(nickelate, wrong), make_map(nickelate, euler)).metrics
+    assert metrics["risk_area_score"] == pytest.approx(0.5)
+    kept = np.arange(16, 31)
+    assert metrics["risk_area_reliability"] == pytest.approx(((kept - 15) / kept).sum() / 30)

@@ -16,6 +16,7 @@ from zoneaxis.cli.options import (
     Voltage,
 )
 from zoneaxis.cli.terminal import console, say
+from zoneaxis.errors import MapError
 
 if TYPE_CHECKING:
     from zoneaxis.evaluation.comparison import Comparison
@@ -103,7 +104,6 @@ def _details(
     from zoneaxis.evaluation.breakdown import break_down
     from zoneaxis.evaluation.grain_matching import match_grains
     from zoneaxis.evaluation.grains import find_grains
-    from zoneaxis.evaluation.thresholds import choose_threshold
 
     details: dict[str, Any] = {}
     for name in by:
@@ -115,7 +115,22 @@ def _details(
         console.print(match.table())
         details["grains"] = match.to_dict()
     if largest_risk is not None:
-        threshold = choose_threshold(comparison, "score", largest_risk)
-        say(threshold.sentence())
-        details["threshold"] = threshold.to_dict()
+        details["thresholds"] = _thresholds(comparison, largest_risk)
     return details
+
+
+def _thresholds(comparison: "Comparison", largest_risk: float) -> list[dict[str, Any]]:
+    """Print a threshold of score and one of reliability; fail if there is neither."""
+    from zoneaxis.evaluation.thresholds import choose_threshold
+
+    found, failed = [], []
+    for quantity in comparison.confidence:
+        try:
+            found.append(choose_threshold(comparison, quantity, largest_risk))
+        except MapError as error:
+            failed.append(error)
+    if not found:
+        raise failed[0]
+    for line in (*(threshold.sentence() for threshold in found), *map(str, failed)):
+        say(line)
+    return [threshold.to_dict() for threshold in found]

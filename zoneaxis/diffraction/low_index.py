@@ -24,8 +24,8 @@ CENTERING = {
 def low_index_directions(crystal: Crystal, apart_deg: float) -> np.ndarray:
     """Return directions of short lattice vectors that lie apart, in the order given above.
 
-    Of equivalent ones (Laue group) there is one. Nearly every other direction of the crystal lies
-    within `apart_deg` of one of them.
+    Of equivalent ones (Laue group) there is one. Most other directions of the crystal lie within
+    `apart_deg` of one of them.
 
     Args:
         crystal: whose lattice and Laue group count.

@@ -73,10 +73,11 @@ class Breakdown:
         friends = [f for f in FRIENDS if key("within_5", f) in self.metrics and f != "raw"]
         columns = [
             *((name, metrics[name], metrics[name].description) for name in COLUMNS),
-            *((key("within_5", f), metrics["within_5"], FRIENDS[f]) for f in friends),
+            *((key("within_5", f), metrics["within_5"], f"≤ 5° {FRIENDS[f]}") for f in friends),
         ]
         table = Table(title=f"by {self.name}")
-        table.add_column(f"{self.name} ({self.unit})" if self.unit else self.name, justify="right")
+        head = f"{self.name} ({self.unit})" if self.unit else self.name
+        table.add_column(head, justify="right", no_wrap=True)
         table.add_column("points", justify="right")
         for *_, description in columns:
             table.add_column(description, justify="right")

@@ -202,7 +202,8 @@ class Comparison:
             f"The first row is a share of the points that {names[1]} indexes, the next two of all "
             f"{self.counts['points']:,} points; the angles are over the "
             f"{self.counts['indexed_both']:,} that both index. "
-            f"Indexed: {mine} by {names[0]}, {theirs} by {names[1]}."
+            f"Indexed: {mine} by {names[0]}, {theirs} by {names[1]}. Mean risk: share off by more "
+            f"than {RIGHT_DEG:g}° among the most confident, averaged over how many those are."
         )
 
 

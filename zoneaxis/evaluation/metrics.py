@@ -54,7 +54,7 @@ ANGLE_METRICS = (
 )
 OVERLAP_METRIC = Metric("within_5_any", "share", "higher", "≤ 5° from either grain")
 RISK_METRICS = tuple(
-    Metric(f"risk_area_{name}", "share", "lower", f"> 5°, mean over all thresholds of {name}")
+    Metric(f"risk_area_{name}", "share", "lower", f"mean risk by {name}")
     for name in ("score", "reliability")
 )
 METRICS = (

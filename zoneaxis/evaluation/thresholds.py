@@ -44,11 +44,14 @@ class Threshold:
         return asdict(self)
 
     def sentence(self) -> str:
-        """Say what the threshold does and, for the score, with which options to apply it."""
+        """Say what the threshold does, and with which options to apply it."""
         value = f"{self.value:.4g}"
-        options = {"score": f" (`index --min-confidence {value}`, `match --min-q {value}`)"}
+        options = {
+            "score": f"`index --min-confidence {value}`, `match --min-q {value}`",
+            "reliability": f"`build --min-r {value}`",
+        }
         return (
-            f"{self.quantity} of {value} or more{options.get(self.quantity, '')}: "
+            f"{self.quantity} of {value} or more ({options[self.quantity]}): "
             f"{self.coverage:.1%} of the points are kept, {self.risk:.2%} of them wrong, at most "
             f"{self.risk_bound:.2%} with 95 % confidence."
         )
