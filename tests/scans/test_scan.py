@@ -3,13 +3,9 @@ import numpy as np
 import pytest
 
 from zoneaxis.errors import OutputError, ScanError
-from zoneaxis.scans.scan import (
-    Scan,
-    _scan_axes_first,
-    inverse_length_in_inv_angstrom,
-    length_in_nm,
-    write_scan,
-)
+from zoneaxis.scans.reading import _scan_axes_first
+from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.units import inverse_length_in_inv_angstrom, length_in_nm
 
 
 @pytest.fixture
@@ -121,12 +117,12 @@ def test_truncated_file(tmp_path, scan_file):
 
 
 def test_damaged_chunk_is_found_when_read(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 65536, (8, 8, 32, 32), dtype=np.uint16)
+    noise = np.random.default_rng(0).integers(0, 65536, (16, 8, 32, 32), dtype=np.uint16)
     whole = write_scan(
         tmp_path / "whole.hspy", noise, step_nm=1, inv_angstrom_per_pixel=0.02, title="t"
     )
     content = bytearray(whole.read_bytes())
-    middle = len(content) // 2
+    middle = len(content) // 4  # in the first of two chunks
     content[middle : middle + 1000] = bytes(1000)
     damaged = tmp_path / "damaged.hspy"
     damaged.write_bytes(content)

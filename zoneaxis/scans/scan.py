@@ -1,10 +1,8 @@
 """Scan: the patterns of a 4D-STEM measurement, opened lazily from any file rosettasciio reads."""
 
-import importlib
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,14 @@ import dask.array as da
 import numpy as np
 
 from zoneaxis import __version__
-from zoneaxis.errors import OutputError, ScanError
+from zoneaxis.errors import OutputError, ScanError, SettingsError
 from zoneaxis.files import atomic_path, require_writable
+from zoneaxis.scans.ellipse import Ellipse
+from zoneaxis.scans.integrity import check_complete
+from zoneaxis.scans.reading import pixel_size, read_lazily, reshaped, step
+from zoneaxis.scans.resampling import bin_patterns, crop_patterns, resample_patterns
 
-NM_PER_UNIT = {"a": 0.1, "pm": 1e-3, "nm": 1.0, "um": 1e3, "mm": 1e6, "m": 1e9}
-INVERSE = ("^-1", "**-1", "⁻¹", "-1")  # the longest ending that fits comes first
 CHUNK = 8  # points along each side of a stored chunk
-LARGEST_ANISOTROPY = 0.02  # beyond it, one pixel size for both axes would shift the disks
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +74,9 @@ class Scan:
         *,
         inv_angstrom_per_pixel: float | None = None,
         step_nm: float | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> "Scan":
-        """Open a scan without reading its patterns.
+        """Open a scan without reading its patterns, but for the last one: it must be there.
 
         The first four-dimensional signal of the file is taken, else the first stack of patterns
         (three dimensions), which becomes a scan of one row.
@@ -85,30 +85,141 @@ class Scan:
             path: any file that rosettasciio reads.
             inv_angstrom_per_pixel: overrides the file's pixel size, in 1/Angstrom.
             step_nm: overrides the file's scan step, in nm.
+            shape: (rows, cols) of the scan, where the file holds a mere stack or is mistaken.
 
         Raises:
-            ScanError: missing, damaged or unsupported file, or no real-valued patterns in it.
+            ScanError: missing, damaged or unsupported file, no real-valued patterns in it, or
+                another number of them than its header or `shape` says.
         """
         path = Path(path)
         for name, value in (("pixel size", inv_angstrom_per_pixel), ("step", step_nm)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ScanError(f"The {name} given for {path.name} is {value}: it must be > 0.")
-        patterns, axes = _patterns(_signals(path), path)
+        patterns, axes = read_lazily(path)
+        check_complete(path, patterns.shape)
         if inv_angstrom_per_pixel is None:
-            inv_angstrom_per_pixel = _scale(axes[2:], inverse=True, path=path)
+            inv_angstrom_per_pixel = pixel_size(axes, path)
         if step_nm is None:
-            step_nm = _scale(axes[:2], inverse=False, path=path)
+            step_nm = step(axes, path)
         if step_nm is None:
             warnings.warn(f"{path.name} has no scan step in nm: taking 1 nm.", stacklevel=2)
             step_nm = 1.0
+        if shape is not None:
+            patterns = reshaped(patterns, shape, path)
         # Workers of a cluster may have another current folder.
         opened = {
             "path": path.absolute(),
             "inv_angstrom_per_pixel": inv_angstrom_per_pixel,
             "step_nm": step_nm,
+            "shape": shape,
         }
-        history = (("open", opened),)
-        return cls(patterns, step_nm, inv_angstrom_per_pixel, path, history=history)
+        scan = cls(patterns, step_nm, inv_angstrom_per_pixel, path, history=(("open", opened),))
+        rows, cols = scan.shape
+        scan.read(slice(rows - 1, rows), slice(cols - 1, cols))
+        return scan
+
+    def _then(self, method: str, arguments: dict[str, Any], **changes: Any) -> "Scan":
+        """Return the scan with changes, which calling `method` again will make again."""
+        history = (*self.history, (method, arguments)) if self.history else ()
+        return replace(self, history=history, **changes)
+
+    def crop(self, rows: slice, cols: slice) -> "Scan":
+        """Return a region of the scan, its mask with it.
+
+        Raises:
+            SettingsError: no point lies in it.
+        """
+        patterns = self.patterns[rows, cols]
+        if 0 in patterns.shape:
+            raise SettingsError(
+                f"{self.path}: no point of the {self.shape[0]} x {self.shape[1]} lies in rows "
+                f"{rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}."
+            )
+        mask = None if self.mask is None else self.mask[rows, cols]
+        arguments = {"rows": rows, "cols": cols}
+        return self._then("crop", arguments, patterns=patterns, mask=mask)
+
+    def crop_patterns(self, height: int, width: int | None = None) -> "Scan":
+        """Return the scan with the middle of its patterns; square if no width is given.
+
+        Raises:
+            SettingsError: the patterns are smaller than that.
+        """
+        size = height, width or height
+        frame = self.patterns.shape[2:]
+        if min(size) < 1 or size[0] > frame[0] or size[1] > frame[1]:
+            raise SettingsError(
+                f"{self.path}: patterns of {frame[0]} x {frame[1]} pixels cannot be cropped to "
+                f"{size[0]} x {size[1]}."
+            )
+        patterns = crop_patterns(self.patterns, *size)
+        arguments = {"height": size[0], "width": size[1]}
+        return self._then("crop_patterns", arguments, patterns=patterns)
+
+    def bin(self, factor: int) -> "Scan":
+        """Return the scan with the counts of factor x factor pixels added up; see `bin_patterns`.
+
+        Raises:
+            SettingsError: not even one bin fits into the frame.
+        """
+        if not 1 <= factor < min(self.patterns.shape[2:]):
+            raise SettingsError(
+                f"{self.path}: patterns of {self.patterns.shape[2]} x {self.patterns.shape[3]} "
+                f"pixels cannot be binned by {factor}."
+            )
+        pixel = self.inv_angstrom_per_pixel
+        return self._then(
+            "bin",
+            {"factor": factor},
+            patterns=bin_patterns(self.patterns, factor),
+            inv_angstrom_per_pixel=None if pixel is None else pixel * factor,
+        )
+
+    def masked(self, mask: np.ndarray) -> "Scan":
+        """Return the scan with the points that are False in the mask left out, too.
+
+        Args:
+            mask: shape (rows, cols).
+
+        Raises:
+            ScanError: the mask has another shape, or leaves nothing.
+        """
+        mask = np.asarray(mask, bool)
+        if mask.shape != self.shape:
+            raise ScanError(
+                f"The mask is {' x '.join(map(str, mask.shape))}, the scan {self.path} "
+                f"{self.shape[0]} x {self.shape[1]} points: expected one value a point."
+            )
+        mask = mask if self.mask is None else mask & self.mask
+        if not mask.any():
+            raise ScanError(f"The mask leaves no point of {self.path}.")
+        return self._then("masked", {"mask": mask}, mask=mask)
+
+    def centered(self, center_px: np.ndarray, ellipse: Ellipse | None = None) -> "Scan":
+        """Return the scan with every direct beam moved to pixel [n // 2, n // 2].
+
+        Args:
+            center_px: (column, row) of the direct beam at each point, shape (rows, cols, 2), or
+                one for all, shape (2,).
+            ellipse: taken out in the same interpolation.
+        """
+        centers = np.broadcast_to(center_px, (*self.shape, 2))
+        matrix = None if ellipse is None else ellipse.matrix
+        return self._then(
+            "centered",
+            {"center_px": np.asarray(center_px), "ellipse": ellipse},
+            patterns=resample_patterns(self.patterns, centers, matrix),
+        )
+
+    def undistorted(self, ellipse: Ellipse) -> "Scan":
+        """Return the scan with its elliptical rings made round, about pixel [n // 2, n // 2]."""
+        height, width = self.patterns.shape[2:]
+        return self.centered(np.array([width // 2, height // 2]), ellipse)
+
+    def with_pixel_size(self, inv_angstrom_per_pixel: float) -> "Scan":
+        """Return the scan with another pixel size, in 1/Angstrom."""
+        values = {"inv_angstrom_per_pixel": inv_angstrom_per_pixel}
+        return self._then("with_pixel_size", values, **values)
 
 
 def _again(history: tuple[tuple[str, dict[str, Any]], ...]) -> Scan:
@@ -198,129 +309,3 @@ def _axes(
             }
         )
     return axes
-
-
-def length_in_nm(unit: Any) -> float | None:
-    """Return a unit of length in nm ("µm" -> 1000.0); None for anything else."""
-    return NM_PER_UNIT.get(_plain(unit))
-
-
-def inverse_length_in_inv_angstrom(unit: Any) -> float | None:
-    """Return a reciprocal unit in 1/Angstrom ("nm^-1" and "1/nm" -> 0.1); None for others."""
-    text = _plain(unit)
-    if text.startswith("1/"):
-        length = NM_PER_UNIT.get(text[2:])
-    else:
-        ending = next((e for e in INVERSE if text.endswith(e)), None)
-        length = NM_PER_UNIT.get(text.removesuffix(ending)) if ending else None
-    return None if length is None else NM_PER_UNIT["a"] / length
-
-
-def _plain(unit: Any) -> str:
-    """Spell a unit in lower-case ASCII, without TeX, blanks and brackets."""
-    text = unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit)
-    for written, plain in (("angstroms", "a"), ("angstrom", "a"), ("\\aa", "a"), ("\\mu", "u")):
-        text = text.lower().replace(written, plain)
-    text = text.translate({ord(c): None for c in "${}() _\\"})
-    # Both code points of each letter are in use: micro sign and mu, Angstrom sign and A-ring.
-    return text.translate(str.maketrans("\u00b5\u03bc\u00e5\u212b\u2212", "uuaa-"))
-
-
-def _plugins(path: Path) -> list[dict[str, Any]]:
-    import rsciio
-
-    extension = path.suffix.removeprefix(".").lower()
-    plugins = [
-        plugin
-        for plugin in rsciio.IO_PLUGINS
-        if extension in (e.lower() for e in plugin["file_extensions"])
-    ]
-    if not plugins:
-        raise ScanError(
-            f"{path} is of a kind that cannot be read: expected a 4D-STEM file such as "
-            ".hspy, .zspy, .blo, .mib, .dm4, .tvips or .emd."
-        )
-    # HDF5 is claimed by many; HyperSpy's own reader is the pickiest about what it accepts.
-    return sorted(plugins, key=lambda plugin: plugin["name"] != "HSPY")
-
-
-def _signals(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the signals of a file, read by each plugin that claims its extension."""
-    if not path.exists():
-        raise ScanError(f"No scan at {path}.")
-    if path.is_dir() and path.suffix.lower() != ".zspy":
-        raise ScanError(f"{path} is a folder: name the scan file in it.")
-    failures, readable = [], False
-    for plugin in _plugins(path):
-        signals = []
-        with warnings.catch_warnings():
-            # A reader's doubts about metadata, and files it leaves open, do not concern the user.
-            warnings.simplefilter("ignore")
-            try:
-                reader = importlib.import_module(plugin["api"])
-                signals = reader.file_reader(str(path), lazy=True)
-                readable = True
-            except Exception as error:  # the readers raise whatever their parsing trips over
-                failures.append(f"{plugin['name']}: {str(error).strip() or type(error).__name__}")
-        yield from signals
-    if not readable:
-        raise ScanError(
-            f"{path} cannot be read; it is damaged, truncated or of another format "
-            f"({'; '.join(failures)})."
-        )
-
-
-def _patterns(
-    signals: Iterator[dict[str, Any]], path: Path
-) -> tuple[da.Array, list[dict[str, Any]]]:
-    """Return the first 4-D signal, else the first stack, as 4-D data with its four axes."""
-    seen, stack = [], None
-    for signal in signals:
-        data, axes = signal["data"], [dict(axis) for axis in signal["axes"]]
-        shape = tuple(getattr(data, "shape", ()))
-        seen.append(" x ".join(map(str, shape)) + f" {getattr(data, 'dtype', '')}")
-        if len(shape) not in (3, 4) or data.dtype.kind not in "iuf" or 0 in shape:
-            continue
-        order = _scan_axes_first(axes, len(shape))
-        if order is None:
-            continue
-        data = da.asarray(data)
-        if order != sorted(order):
-            data = data.transpose(order)
-        axes = [axes[i] for i in order] if len(axes) == len(order) else [{}] * len(order)
-        if len(shape) == 4:
-            return data, axes
-        stack = stack or (data[None], [{}, *axes])
-    if stack is None:
-        raise ScanError(
-            f"{path} holds no patterns (found: {', '.join(seen) or 'nothing'}): expected real "
-            "numbers in four dimensions (rows, columns, height, width), or a stack of three."
-        )
-    return stack
-
-
-def _scan_axes_first(axes: list[dict[str, Any]], n_dimensions: int) -> list[int] | None:
-    """Return the order of axes that puts the pattern last; None for spectra and the like."""
-    signal = [i for i, axis in enumerate(axes) if not axis.get("navigate")]
-    if len(axes) != n_dimensions or len(signal) in (0, n_dimensions):
-        return list(range(n_dimensions))  # a reader that does not tell: .npy and some HDF5
-    if len(signal) != 2:
-        return None
-    return [i for i in range(n_dimensions) if i not in signal] + signal
-
-
-def _scale(axes: list[dict[str, Any]], *, inverse: bool, path: Path) -> float | None:
-    """Return the mean scale of two axes, in 1/Angstrom if `inverse`, else in nm."""
-    convert = inverse_length_in_inv_angstrom if inverse else length_in_nm
-    scales = []
-    for axis in axes:
-        factor, scale = convert(axis.get("units")), axis.get("scale")
-        if factor is not None and scale and math.isfinite(scale):
-            scales.append(abs(float(scale)) * factor)
-    if not scales:
-        return None
-    mean = sum(scales) / len(scales)
-    if max(scales) - min(scales) > LARGEST_ANISOTROPY * mean:
-        what = "pattern pixels" if inverse else "scan steps"
-        warnings.warn(f"{path.name}: {what} differ along x and y; taking {mean:g}.", stacklevel=3)
-    return mean
