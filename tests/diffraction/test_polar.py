@@ -3,13 +3,14 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from zoneaxis.diffraction.blur import blurred
 from zoneaxis.diffraction.polar import (
-    blurred,
-    checkerboard_halves,
+    checkerboard,
     compressed_polar,
     direct_beam_center,
     polar_resample,
     rings_inside,
+    smooth_polar,
 )
 
 
@@ -68,8 +69,13 @@ def test_blur_is_that_of_scipy(sigma):
     smooth = blurred(image, sigma)
     expected = gaussian_filter(image.double(), sigma, axes=(1, 2), mode="constant", truncate=9)
     np.testing.assert_allclose(smooth, expected, atol=1e-5)
-    part = blurred(image, sigma, range(21, 122), range(3, 90))
-    torch.testing.assert_close(part, smooth[:, 21:122, 3:90])
+    for rows, columns in (
+        (range(21, 122), range(3, 90)),
+        (range(1, 150, 2), range(0, 97, 3)),
+        (range(148, 150), range(5, 6)),
+    ):
+        part = blurred(image, sigma, rows, columns)
+        torch.testing.assert_close(part, smooth[:, rows][:, :, columns])
 
 
 def test_compressed_patterns_of_any_center_and_ring():
@@ -84,20 +90,23 @@ def test_compressed_patterns_of_any_center_and_ring():
         torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
 
 
-def test_halves_share_no_pixel():
-    patterns = torch.rand(1, 6, 7, generator=torch.Generator().manual_seed(0))
-    row, column = torch.meshgrid(torch.arange(6), torch.arange(7), indexing="ij")
-    odd = (row + column) % 2 == 1
-    for keeps, changed in ((odd, 0), (~odd, 1)):
-        other = torch.where(keeps, patterns, patterns + 1)
-        assert torch.equal(
-            checkerboard_halves(other)[changed], checkerboard_halves(patterns)[changed]
-        )
-        assert torch.equal(checkerboard_halves(patterns)[changed][0, keeps], patterns[0, keeps])
-    slope = (2.0 * row + column)[None]
-    for half in checkerboard_halves(slope):
-        torch.testing.assert_close(half[:, 1:-1, 1:-1], slope[:, 1:-1, 1:-1])
-    assert checkerboard_halves(patterns[:0])[1].shape == (0, 6, 7)
+def test_every_second_pixel_is_white():
+    board = checkerboard(5, 6)
+    assert board[0].tolist() == [True, False] * 3
+    assert (board[1:] == ~board[:-1]).all()
+
+
+def test_smoothed_patterns_keep_their_polar_image_at_a_stride():
+    patterns = torch.rand(3, 90, 70, generator=torch.Generator().manual_seed(0))
+    center = torch.tensor([[35.0, 45.0], [30.2, 50.9], [38.0, 41.0]])
+    radii = torch.linspace(0.03, 0.3, 9)
+    every, second = (
+        smooth_polar(patterns, center, 0.01, radii, 36, 0.03, stride) for stride in (1, 2)
+    )
+    torch.testing.assert_close(second, every, atol=8e-3, rtol=0)
+    assert (second - every).abs().max() > 1e-5  # it is not the same lookup
+    half = smooth_polar(patterns * checkerboard(90, 70), center, 0.01, radii, 36, 0.03)
+    torch.testing.assert_close(half, every / 2, atol=0.05, rtol=0)
 
 
 def test_compression_removes_the_background_of_each_ring():

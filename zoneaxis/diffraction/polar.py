@@ -3,18 +3,17 @@
 The angle grows from x (right) to y (down), so phi1 shifts a pattern towards larger angles.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from zoneaxis.diffraction.blur import blurred
 from zoneaxis.diffraction.disks import Disks
 
 CENTER_ITERATIONS = 4
 DRAWN_TOGETHER = 256  # templates; bounds the memory while they are made
-BLUR_REACH = 6  # standard deviations: 1e-8 of a direct beam is less than its faintest reflection
 
 
 def polar_resample(
@@ -73,13 +72,54 @@ def compressed_polar(
     Returns:
         Shape (B, R, A).
     """
+    polar = smooth_polar(
+        patterns, center_px, inv_angstrom_per_pixel, radii_inv_angstrom, n_angles, blur_inv_angstrom
+    )
+    return (polar - ring_background(polar)).clamp_min(0) ** power
+
+
+def smooth_polar(
+    patterns: torch.Tensor,
+    center_px: torch.Tensor,
+    inv_angstrom_per_pixel: float,
+    radii_inv_angstrom: torch.Tensor,
+    n_angles: int,
+    blur_inv_angstrom: float,
+    stride: int = 1,
+) -> torch.Tensor:
+    """Return patterns, smoothed by a Gaussian, on a polar grid; linear in them.
+
+    Args:
+        patterns: shape (B, height, width).
+        center_px: (column, row) of the direct beam, shape (B, 2).
+        inv_angstrom_per_pixel: size of a pixel.
+        radii_inv_angstrom: radii of the rings, shape (R,).
+        n_angles: A, the number of angles 2 pi i / A.
+        blur_inv_angstrom: standard deviation of the Gaussian.
+        stride: of the pixels that are kept of smoothed patterns; 1 for all.
+
+    Returns:
+        Shape (B, R, A).
+    """
     sigma_px = blur_inv_angstrom / inv_angstrom_per_pixel
-    rows, columns = _window(patterns, center_px, radii_inv_angstrom / inv_angstrom_per_pixel)
+    radii_px = radii_inv_angstrom / inv_angstrom_per_pixel
+    rows, columns = _window(patterns, center_px, radii_px, stride)
     smooth = blurred(patterns, sigma_px, rows, columns)
-    center_px = center_px - torch.tensor([columns.start, rows.start]).to(center_px)
-    polar = polar_resample(smooth, center_px, inv_angstrom_per_pixel, radii_inv_angstrom, n_angles)
-    # A ring's median is its background: spots cover less than half of a ring.
-    return (polar - _median(polar)).clamp_min(0) ** power
+    center_px = (center_px - torch.tensor([columns.start, rows.start]).to(center_px)) / stride
+    pixel = inv_angstrom_per_pixel * stride
+    return polar_resample(smooth, center_px, pixel, radii_inv_angstrom, n_angles)
+
+
+def ring_background(polar: torch.Tensor) -> torch.Tensor:
+    """Return the lower median of each ring of polar patterns (..., R, A), shape (..., R, 1).
+
+    Spots cover less than half of a ring.
+    """
+    if polar.device.type != "cpu" or polar.requires_grad:
+        return polar.median(dim=-1, keepdim=True).values
+    middle = (polar.shape[-1] - 1) // 2
+    # NumPy sorts with vector instructions, in a third of the time.
+    return torch.from_numpy(np.sort(polar.numpy(), axis=-1)[..., middle, None])
 
 
 def polar_templates(
@@ -194,95 +234,23 @@ def direct_beam_center(
     return center + torch.tensor([width // 2, height // 2]).to(center)
 
 
-def checkerboard_halves(patterns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two patterns made of every second pixel each, with noise of their own.
-
-    A pixel of the other half is the mean of its four neighbors, which all lie in this one.
-
-    Args:
-        patterns: shape (B, height, width).
-
-    Returns:
-        Both halves, of the patterns' shape.
-    """
-    height, width = patterns.shape[-2:]
-    if not len(patterns):
-        return patterns, patterns  # torch does not pad nothing
-    # Reflection, unlike replication, keeps the colors of the checkerboard alternating.
-    padded = F.pad(patterns, (1, 1, 1, 1), mode="reflect")
-    across = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-    mean = (across + padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]) / 4
-    odd = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 1
-    return torch.where(odd, patterns, mean), torch.where(odd, mean, patterns)
-
-
-def blurred(
-    patterns: torch.Tensor,
-    sigma_px: float,
-    rows: range | None = None,
-    columns: range | None = None,
-) -> torch.Tensor:
-    """Return patterns convolved with a Gaussian, zeros beyond the frame, shape (B, h, w).
-
-    Products with the parts of a banded matrix that are not 0: many times as fast as convolutions
-    of one channel.
-
-    Args:
-        patterns: shape (B, height, width).
-        sigma_px: width of the Gaussian in pixels.
-        rows: h of them that are wanted, all by default.
-        columns: w of them that are wanted, all by default.
-    """
-    height, width = patterns.shape[-2:]
-    along = [
-        torch.bmm(band.expand(len(patterns), -1, -1), patterns[:, part])
-        for part, band in _gaussian_bands(height, rows or range(height), sigma_px, patterns)
-    ]
-    smooth = torch.cat(along, dim=1)
-    across = [
-        smooth[..., part] @ band.mT
-        for part, band in _gaussian_bands(width, columns or range(width), sigma_px, patterns)
-    ]
-    return torch.cat(across, dim=2)
-
-
-def _gaussian_bands(
-    n: int, wanted: range, sigma_px: float, like: torch.Tensor
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Yield what pixels of n the next wanted ones depend on, and by which matrix."""
-    reach = math.ceil(BLUR_REACH * sigma_px)
-    step = max(32, 2 * reach)
-    offset = torch.arange(step + 2 * reach) - torch.arange(step)[:, None] - reach
-    band = torch.exp(-0.5 * (offset / sigma_px) ** 2)
-    total = torch.exp(-0.5 * ((torch.arange(n) - n // 2) / sigma_px) ** 2).sum()
-    band = (band / total).to(like)
-    for start in wanted[::step]:
-        first, end = max(start - reach, 0), min(start + step + reach, n)
-        skipped = first - (start - reach)
-        yield slice(first, end), band[: wanted.stop - start, skipped : skipped + end - first]
+def checkerboard(height: int, width: int) -> torch.Tensor:
+    """Return which pixels are the white ones of a checkerboard, bool, shape (height, width)."""
+    return (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
 
 
 def _window(
-    patterns: torch.Tensor, center_px: torch.Tensor, radii_px: torch.Tensor
+    patterns: torch.Tensor, center_px: torch.Tensor, radii_px: torch.Tensor, stride: int
 ) -> tuple[range, range]:
-    """Return the rows and columns that hold all pixels on rings about the centers."""
+    """Return the rows and columns, every `stride`-th, that hold all rings about the centers."""
     if not len(patterns):
         return range(1), range(1)
-    reach = float(radii_px.max()) + 1
+    reach = float(radii_px.max()) + stride
     low, high = (center_px.amin(dim=0) - reach).tolist(), (center_px.amax(dim=0) + reach).tolist()
     return tuple(
-        range(min(max(int(low[i]), 0), n - 1), max(min(int(high[i]) + 1, n), 1))
+        range(min(max(int(low[i]), 0), n - 1), max(min(int(high[i]) + stride, n), 1), stride)
         for i, n in ((1, patterns.shape[1]), (0, patterns.shape[2]))
     )
-
-
-def _median(values: torch.Tensor) -> torch.Tensor:
-    """Return the lower median of the last dimension, which is kept with length 1."""
-    if values.device.type != "cpu" or values.requires_grad:
-        return values.median(dim=-1, keepdim=True).values
-    middle = (values.shape[-1] - 1) // 2
-    # NumPy sorts with vector instructions, in a third of the time.
-    return torch.from_numpy(np.sort(values.numpy(), axis=-1)[..., middle, None])
 
 
 def _brightest_disk(

@@ -1,8 +1,8 @@
 """TemplateIndexer: ASTAR-style template matching, the reference that networks are held against.
 
-A bank of kinematic templates covers the symmetry-reduced beam directions. Pattern and template are
-compared on a polar grid, where an in-plane rotation is a shift: one Fourier transform over the
-angle correlates all in-plane angles at once. The correlation index is
+A bank of templates, kinematic or dynamical, covers the symmetry-reduced beam directions. Pattern
+and template are compared on a polar grid, where an in-plane rotation is a shift: one Fourier
+transform over the angle correlates all in-plane angles at once. The correlation index is
 
     Q = sum P T / sqrt(sum P^2 sum T^2)
 
@@ -11,58 +11,55 @@ intensities follow the kinematic ones loosely), weighted by the radius, and free
 each ring (so that a missing or a surplus spot costs). The reliability is R = 1 - Q2 / Q1, with Q2
 the best solution that is distinct from the first.
 
+All templates are compared by the lower angular frequencies; those change where a spot is by a few
+degrees, not which templates are good. The best of them are scored in full, by the heights that the
+pattern, convolved with the profile of a spot, has at the template's spots.
+
 Q alone does not tell crystal from noise, whose Q grows as electrons become few. Each pattern is
-therefore halved, every second pixel of a checkerboard in either half: disks stand in both halves,
+therefore halved, the black and the white pixels of a checkerboard: disks stand in both halves,
 noise does not, at any dose and whatever the camera's gain.
 
 Sources: E. Rauch, L. Dupuy, Arch. Metall. Mater. 50, 87 (2005) for Q and R; C. Ophus et al.,
 Microsc. Microanal. 28, 390 (2022) for the correlation over polar rings and the powers.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.directions import sample_directions
-from zoneaxis.diffraction.disks import Disks
-from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
-    matrices_from_euler,
     mean_orientation,
     misorientation_deg,
     reduce_euler,
 )
-from zoneaxis.diffraction.polar import (
-    checkerboard_halves,
-    compressed_polar,
-    direct_beam_center,
-    polar_templates,
-    rings_inside,
-)
 from zoneaxis.errors import SettingsError
+from zoneaxis.evaluation.candidates import best_candidates, candidate_scores, correlations
+from zoneaxis.evaluation.polar_patterns import (
+    BLUR_INV_ANGSTROM,
+    TINY,
+    PolarGrid,
+    PolarPatterns,
+    polar_patterns,
+)
+from zoneaxis.evaluation.refinement import Refiner
+from zoneaxis.evaluation.spot_scores import landscape, spots_power
+from zoneaxis.evaluation.template_bank import template_bank
 from zoneaxis.scans.indexing import Indexed, require_frame
 
-POWER = 0.25  # of intensities, in patterns and templates alike
-BLUR_INV_ANGSTROM = 0.03  # patterns are smoothed by it before the power, which would lift noise
 N_RADII, N_ANGLES = 48, 180
-N_SHIFTS = 120  # in-plane angles compared; a parabola finds the angle between them
-SECTORS = 6  # each template offers its best angle in each: 60 degrees about a zone axis may vie
-CANDIDATES = 192  # enough to reach beyond the neighbors of the best solution
 MERGED_STEPS = 1.6  # candidates within it are the same peak, and refine its position,
 MERGE_FLOOR = 0.8  # weighted by how far they exceed this share of the best Q
-BATCH_BYTES = 150_000_000
+BATCH = 32
 FEWEST_RINGS = 8
-AGREEMENT_POWER = 0.5  # weighs the halves of a pattern towards its bright disks
-NARROWEST_DISK_PX = 2.5  # a narrower one may miss one of the halves
 
 
 class TemplateIndexer:
-    """Finds orientations by correlation with kinematic templates; implements Indexer.
+    """Finds orientations by correlation with templates; implements Indexer.
 
     Attributes:
         crystal: whose templates are compared.
@@ -81,6 +78,8 @@ class TemplateIndexer:
         min_agreement: float = 0.15,
         distinct_deg: float = 5.0,
         camera_scales: Sequence[float] = (1.0,),
+        thicknesses_nm: Sequence[float] = (),
+        refine: Sequence[str] = ("orientation",),
     ) -> None:
         """Compute the bank of templates.
 
@@ -97,6 +96,10 @@ class TemplateIndexer:
             distinct_deg: solutions closer than this are one (never less than 1.5 steps).
             camera_scales: factors on the pixel size to try on each pattern, each at the full
                 cost; the best is kept. `(0.91, 0.94, ..., 1.09)` for a camera length known to 10 %.
+            thicknesses_nm: take templates from Bloch waves, averaged over these thicknesses;
+                kinematic ones if there are none.
+            refine: which of "orientation", "camera_length" and "center" are refined beyond the
+                grid, for each solution, by kinematic templates; nothing if empty.
 
         Raises:
             SettingsError: a setting out of its range.
@@ -109,15 +112,25 @@ class TemplateIndexer:
         self.optics = optics
         self._camera_scales = np.array(camera_scales, dtype=float)
         self._n_best = n_best
+        self._refine = tuple(refine)
         self._min_q = min_q
         self._min_agreement = min_agreement
         self._step_deg = step_deg
         self._distinct_deg = max(distinct_deg, 1.5 * step_deg)
-        self._radii = torch.linspace(inner, optics.k_max_inv_angstrom, N_RADII)
-        directions = sample_directions(crystal, step_deg)
-        self.matrices = matrices_from_euler(np.pad(directions, ((0, 0), (1, 0))))
-        self._ring_power, self._spectra = self._bank(enveloped_disks(crystal, optics, directions))
+        radii = torch.linspace(inner, optics.k_max_inv_angstrom, N_RADII)
+        sigma = math.hypot(optics.disk_radius_inv_angstrom / 2, BLUR_INV_ANGSTROM)
+        self._grid = PolarGrid(radii, N_ANGLES, sigma)
+        self._bank = template_bank(
+            crystal, optics, self._grid, step_deg=step_deg, thicknesses_nm=thicknesses_nm
+        )
+        self._refiner = Refiner(crystal, optics, self._grid, refine) if refine else None
 
+    @property
+    def matrices(self) -> np.ndarray:
+        """Orientation of each template at phi1 = 0, shape (n, 3, 3)."""
+        return self._bank.matrices
+
+    @torch.inference_mode()
     def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
         """Index patterns without changing them.
 
@@ -133,129 +146,136 @@ class TemplateIndexer:
         Raises:
             ScanError: the frame ends before the templates begin: the pixel size is wrong.
         """
-        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, float(self._radii[FEWEST_RINGS]))
-        per_pattern = len(self.matrices) * 16 * N_SHIFTS  # bytes: a spectrum and its transform
-        batch = int(np.clip(BATCH_BYTES // per_pattern, 1, 64))
+        first_rings = float(self._grid.radii_inv_angstrom[FEWEST_RINGS])
+        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, first_rings)
         parts = [
-            self._index_scales(patterns[i : i + batch], inv_angstrom_per_pixel)
-            for i in range(0, max(len(patterns), 1), batch)
+            self._index_scales(patterns[i : i + BATCH], inv_angstrom_per_pixel)
+            for i in range(0, max(len(patterns), 1), BATCH)
         ]
-        euler, score, scale, agreement = (np.concatenate(part) for part in zip(*parts, strict=True))
-        first, second = score[:, 0], score[:, 1]
-        reliability = 1 - second / np.maximum(first, 1e-6)
-        indexed = (first >= max(self._min_q, 1e-6)) & (agreement >= self._min_agreement)
-        scales = {"camera_scale": scale} if len(self._camera_scales) > 1 else {}
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        score, agreement = found["score"].astype(np.float32), found["agreement"]
+        reliability = 1 - score[:, 1] / np.maximum(score[:, 0], 1e-6)
+        indexed = (score[:, 0] >= max(self._min_q, 1e-6)) & (agreement >= self._min_agreement)
         return Indexed(
-            euler_deg=euler[:, : self._n_best],
+            euler_deg=found["euler"][:, : self._n_best],
             score=score[:, : self._n_best],
             reliability=np.where(indexed, reliability, 0).astype(np.float32),
             indexed=indexed,
-            properties={"agreement": agreement, **scales},
+            properties={"agreement": agreement, **self._camera(found, inv_angstrom_per_pixel)},
         )
 
-    def _bank(self, disks: Disks) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return sum T^2 of each ring (n, r) and the conjugate spectra (f, r, n), part by part."""
-        n, start = len(disks.q_inv_angstrom), 0
-        power = torch.empty(n, N_RADII)
-        spectra = torch.empty(N_SHIFTS // 2 + 1, N_RADII, n, dtype=torch.complex64)
-        for drawn in polar_templates(disks, self._radii, N_ANGLES, BLUR_INV_ANGSTROM, POWER):
-            templates = self._weighted(drawn)
-            part = slice(start, start + len(drawn))
-            power[part] = (templates**2).sum(dim=-1)
-            spectra[..., part] = _spectrum(templates).conj().transpose(1, 2)
-            start = part.stop
-        return power, spectra
+    def _camera(self, found: dict[str, np.ndarray], pixel: float) -> dict[str, np.ndarray]:
+        """Return what was searched or refined of the camera."""
+        properties = {}
+        if len(self._camera_scales) > 1 or "camera_length" in self._refine:
+            properties["camera_scale"] = found["scale"]
+        if "center" in self._refine:
+            x, y = found["shift"].T / pixel
+            properties |= {"center_shift_x_px": x, "center_shift_y_px": y}
+        return properties
 
-    def _index_scales(self, patterns: np.ndarray, pixel: float) -> tuple[np.ndarray, ...]:
-        """Return Euler angles and scores at each pattern's best camera scale, that, agreement."""
+    @torch.inference_mode()
+    def correlations(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> np.ndarray:
+        """Return how well each template fits at its best in-plane angle.
+
+        Args:
+            patterns: counts or fractions of the beam, shape (n, height, width).
+            inv_angstrom_per_pixel: size of a pattern pixel in 1/Angstrom.
+
+        Returns:
+            Q of the lower angular frequencies, shape (n, templates); see `matrices`.
+        """
+        parts = [np.zeros((0, len(self.matrices)), np.float32)]
+        for i in range(0, len(patterns), BATCH):
+            batch = torch.from_numpy(patterns[i : i + BATCH].astype(np.float32))
+            polar = self._polar(batch, inv_angstrom_per_pixel)
+            correlation, norm = correlations(self._bank, polar)
+            parts.append((correlation.amax(dim=0) / norm).clamp(0, 1).numpy())
+        return np.concatenate(parts)
+
+    def _index_scales(self, patterns: np.ndarray, pixel: float) -> dict[str, np.ndarray]:
+        """Return what `_index_batch` does, at each pattern's best camera scale."""
         copied = torch.from_numpy(patterns.astype(np.float32))
-        tries = [self._index_batch(copied, pixel * scale) for scale in self._camera_scales]
-        euler, score = (np.stack(values) for values in zip(*tries, strict=True))
-        best, rows = score[..., 0].argmax(axis=0), np.arange(len(patterns))
-        agreement = self._agreement(copied, pixel).numpy()
-        return euler[best, rows], score[best, rows], self._camera_scales[best], agreement
+        tries = []
+        for scale in self._camera_scales:
+            found = self._index_batch(copied, pixel * scale)
+            tries.append({**found, "scale": scale * found["scale"]})
+        best = np.stack([found["score"][:, 0] for found in tries]).argmax(axis=0)
+        rows = np.arange(len(patterns))
+        return {name: np.stack([f[name] for f in tries])[best, rows] for name in tries[0]}
 
-    def _agreement(self, patterns: torch.Tensor, pixel: float) -> torch.Tensor:
-        """Return how well the halves of each pattern correlate, -1 to 1, shape (b,)."""
-        if 2 * self.optics.disk_radius_inv_angstrom < NARROWEST_DISK_PX * pixel:
-            return torch.ones(len(patterns))
-        halves = [
-            self._prepare(half, pixel, AGREEMENT_POWER)[0].flatten(1)
-            for half in checkerboard_halves(patterns)
-        ]
-        return F.cosine_similarity(*halves, eps=1e-20)
+    def _polar(self, patterns: torch.Tensor, pixel: float) -> PolarPatterns:
+        return polar_patterns(patterns, pixel, self._grid, self.optics.disk_radius_inv_angstrom)
 
-    def _index_batch(self, patterns: torch.Tensor, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return Euler angles (b, max(k, 2), 3) and scores of the distinct solutions."""
-        polar, inside = self._prepare(patterns, pixel)
-        norm = (polar**2).sum(dim=(1, 2)).sqrt()[:, None]
-        norm = norm * (inside.float() @ self._ring_power.T).sqrt()
-        norm = norm * (N_ANGLES / N_SHIFTS)  # what irfft divides by when it returns fewer angles
-        product = torch.bmm(_spectrum(polar), self._spectra).permute(1, 2, 0).contiguous()
-        correlation = torch.fft.irfft(product, n=N_SHIFTS, dim=-1)
-        matrices, score = self._candidates(correlation, norm)
-        return self._distinct(matrices, score)
-
-    def _prepare(
-        self, patterns: torch.Tensor, pixel: float, power: float = POWER
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weighted polar patterns (b, r, a) and which of their rings lie in the frame."""
-        center = direct_beam_center(patterns, self.optics.disk_radius_inv_angstrom / pixel)
-        pool = max(1, int(BLUR_INV_ANGSTROM / pixel))
-        if pool > 1:
-            patterns = F.avg_pool2d(patterns[:, None], pool)[:, 0]
-            center, pixel = (center - (pool - 1) / 2) / pool, pixel * pool
-        polar = compressed_polar(
-            patterns, center, pixel, self._radii, N_ANGLES, BLUR_INV_ANGSTROM, power
+    def _index_batch(self, patterns: torch.Tensor, pixel: float) -> dict[str, np.ndarray]:
+        """Return the distinct solutions, best first, with what is known beside them."""
+        polar = self._polar(patterns, pixel)
+        template, angle = best_candidates(*correlations(self._bank, polar))
+        heights = landscape(polar.spectrum, self._grid)
+        power = polar.power[:, None] * (polar.inside @ self._bank.ring_power.T)
+        candidates = candidate_scores(
+            self._bank, template, angle, heights, power.sqrt(), self._grid
         )
-        inside = rings_inside(patterns.shape[1:], center, pixel, self._radii)
-        return self._weighted(polar) * inside[..., None], inside
+        matrices, score, chosen = self._distinct(*candidates)
+        camera = {"scale": np.ones(len(score)), "shift": np.zeros((len(score), 2))}
+        if self._refiner is not None:
+            direction, _ = self._bank.split(template.gather(1, torch.from_numpy(chosen)))
+            reach = (self._grid.radii_inv_angstrom * polar.inside).amax(dim=1)
+            weight, radius = self._bank.weight, self._bank.radius_inv_angstrom
+            alone = spots_power(weight[direction], radius[direction], reach, self._grid)
+            norm = (power.gather(1, direction) / alone.clamp_min(TINY)).sqrt()
+            matrices, score, camera = self._refined(matrices, score, heights, norm, reach)
+        euler = reduce_euler(euler_from_matrices(matrices), self.crystal)
+        return {"euler": euler, "score": score, "agreement": polar.agreement.numpy(), **camera}
 
-    def _weighted(self, polar: torch.Tensor) -> torch.Tensor:
-        return (polar - polar.mean(dim=-1, keepdim=True)) * self._radii[:, None]
+    def _refined(
+        self, matrices: np.ndarray, score: np.ndarray, *where: torch.Tensor
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Return solutions where they fit best, in their new order, and the first one's camera."""
+        found = self._refiner.refine(matrices, *where)
+        refined = np.where(score > 0, found.score, 0)
+        order = np.argsort(-refined, axis=1, kind="stable")
+        rows = np.arange(len(order))[:, None]
+        first = rows[:, 0], order[:, 0]
+        camera = {"scale": found.camera_scale[first], "shift": found.shift_inv_angstrom[first]}
+        matrices, refined = found.matrices[rows, order], refined[rows, order]
+        # Two that have run into one are one; a solution without a score repeats the first.
+        operators = self.crystal.proper_operators
+        for i in range(1, order.shape[1]):
+            away = misorientation_deg(matrices[:, :i], matrices[:, i, None], operators).min(axis=1)
+            refined[:, i] *= away >= self._step_deg / 2
+        matrices = np.where((refined > 0)[..., None, None], matrices, matrices[:, :1])
+        order = np.argsort(-refined, axis=1, kind="stable")
+        return matrices[rows, order], refined[rows, order], camera
 
-    def _candidates(
-        self, correlation: torch.Tensor, norm: torch.Tensor
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return orientations (b, c, 3, 3) and Q (b, c) of the best peaks, best first."""
-        sectors = correlation.unflatten(-1, (SECTORS, -1))
-        peak, place = sectors.max(dim=-1)
-        peak = (peak / norm.clamp_min(1e-20)[..., None]).flatten(1)
-        score, chosen = peak.topk(min(CANDIDATES, peak.shape[1]), dim=1)
-        template, sector = chosen // SECTORS, chosen % SECTORS
-        angle = sector * (N_SHIFTS // SECTORS) + place.flatten(1).gather(1, chosen)
-        flat = correlation.flatten(1)
-        before, at, after = (
-            flat.gather(1, template * N_SHIFTS + (angle + i) % N_SHIFTS) for i in (-1, 0, 1)
-        )
-        bend = (2 * at - before - after).clamp_min(1e-20)
-        shift = ((after - before) / (2 * bend)).clamp(-0.5, 0.5)
-        phi1 = (angle + shift).double().numpy() * (360 / N_SHIFTS)
-        turn = matrices_from_euler(np.stack([phi1, 0 * phi1, 0 * phi1], axis=-1))
-        return self.matrices[template.numpy()] @ turn, score.clamp(0, 1).numpy()
+    def _distinct(
+        self, matrices: np.ndarray, score: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pick the best, drop what is close to it, and so on.
 
-    def _distinct(self, matrices: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pick the best, drop what is close to it, and so on; (b, k, 3) and (b, k), k >= 2."""
+        Returns:
+            Orientations (b, k, 3, 3), scores and which candidates they are, (b, k), k >= 2.
+        """
         operators = self.crystal.proper_operators
         rows = np.arange(len(score))
         left = score.copy()
-        eulers, scores = [], []
+        solutions, scores, chosen = [], [], []
         for _ in range(max(self._n_best, 2)):
             best = left.argmax(axis=1)
             found = matrices[rows, best]
             away = misorientation_deg(matrices, found[:, None], operators)
+            weight = score * (away <= MERGED_STEPS * self._step_deg)
+            floor = MERGE_FLOOR * weight.max(axis=1, keepdims=True)
+            merged = mean_orientation(
+                matrices, np.maximum(weight - floor, 0) ** 2, found, operators
+            )
             none = left[rows, best] <= 0
-            euler = self._merged(found, matrices, score * (away <= MERGED_STEPS * self._step_deg))
-            eulers.append(np.where(none[:, None], eulers[0], euler) if eulers else euler)
+            first = solutions[0] if solutions else merged
+            solutions.append(np.where(none[:, None, None], first, merged))
             scores.append(left[rows, best])
+            chosen.append(best)
             left[away < self._distinct_deg] = 0
-        return np.stack(eulers, axis=1), np.stack(scores, axis=1)
-
-    def _merged(self, found: np.ndarray, matrices: np.ndarray, score: np.ndarray) -> np.ndarray:
-        """Return the mean orientation of the candidates around a peak, weighted by excess Q."""
-        weight = np.maximum(score - MERGE_FLOOR * score.max(axis=1, keepdims=True), 0) ** 2
-        mean = mean_orientation(matrices, weight, found, self.crystal.proper_operators)
-        return reduce_euler(euler_from_matrices(mean), self.crystal)
+        return tuple(np.stack(v, axis=1) for v in (solutions, scores, chosen))
 
 
 def camera_scales(largest_error: float) -> tuple[float, ...]:
@@ -272,12 +292,6 @@ def camera_scales(largest_error: float) -> tuple[float, ...]:
     # Steps of 3 %: the outermost spots are then off by less than their own size.
     steps = round(largest_error / 0.03)
     return tuple(1 + 0.03 * i for i in range(-steps, steps + 1))
-
-
-def _spectrum(polar: torch.Tensor) -> torch.Tensor:
-    """Return the angular frequencies that N_SHIFTS resolve, (b, r, a) -> (f, b, r)."""
-    spectrum = torch.fft.rfft(polar, dim=-1)[..., : N_SHIFTS // 2 + 1]
-    return spectrum.permute(2, 0, 1).contiguous()
 
 
 def _check_settings(

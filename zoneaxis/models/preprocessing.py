@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from zoneaxis.diffraction import camera
-from zoneaxis.diffraction.polar import blurred, compressed_polar, direct_beam_center
+from zoneaxis.diffraction.blur import blurred
+from zoneaxis.diffraction.polar import compressed_polar, direct_beam_center
 from zoneaxis.errors import SettingsError
 
 

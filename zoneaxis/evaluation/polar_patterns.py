@@ -1,0 +1,99 @@
+"""Patterns as template matching compares them: on a polar grid, compressed, free of background."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from zoneaxis.diffraction.polar import (
+    checkerboard,
+    direct_beam_center,
+    ring_background,
+    rings_inside,
+    smooth_polar,
+)
+
+POWER = 0.25  # of intensities, in patterns and templates alike
+BLUR_INV_ANGSTROM = 0.03  # patterns are smoothed by it before the power, which would lift noise
+SMALLEST_BLUR_PX = 0.6  # or the halves of a checkerboard would not look alike
+NARROWEST_DISK_PX = 2.5  # a narrower one may miss one of the halves
+TINY = 1e-20
+
+
+@dataclass(frozen=True, eq=False)
+class PolarGrid:
+    """Where patterns and templates are compared.
+
+    Attributes:
+        radii_inv_angstrom: of the rings, evenly spaced, shape (r,).
+        n_angles: a, around each ring.
+        sigma_inv_angstrom: standard deviation of a template's spots.
+    """
+
+    radii_inv_angstrom: torch.Tensor
+    n_angles: int
+    sigma_inv_angstrom: float
+
+    @property
+    def step_inv_angstrom(self) -> float:
+        """Distance between neighboring rings."""
+        return float(self.radii_inv_angstrom[1] - self.radii_inv_angstrom[0])
+
+    def weighted(self, polar: torch.Tensor) -> torch.Tensor:
+        """Return polar images (..., r, a) free of each ring's mean, weighted by the radius."""
+        return (polar - polar.mean(dim=-1, keepdim=True)) * self.radii_inv_angstrom[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class PolarPatterns:
+    """Weighted, compressed polar patterns of a batch.
+
+    Attributes:
+        spectrum: over the angle, as `torch.fft.rfft` returns it, shape (b, r, a // 2 + 1).
+        power: sum of squares of each polar pattern, shape (b,).
+        inside: 1 for rings that lie in the frame, else 0, shape (b, r).
+        agreement: correlation of the two halves of each pattern, -1 to 1, shape (b,); 1 where
+            disks are too narrow to be halved.
+    """
+
+    spectrum: torch.Tensor
+    power: torch.Tensor
+    inside: torch.Tensor
+    agreement: torch.Tensor
+
+
+def polar_patterns(
+    patterns: torch.Tensor,
+    inv_angstrom_per_pixel: float,
+    grid: PolarGrid,
+    disk_radius_inv_angstrom: float,
+) -> PolarPatterns:
+    """Return what is compared with templates, about each pattern's direct beam.
+
+    Args:
+        patterns: counts or fractions of the beam, shape (b, height, width).
+        inv_angstrom_per_pixel: size of a pixel.
+        grid: of the templates.
+        disk_radius_inv_angstrom: radius of a disk.
+    """
+    pixel, radii = inv_angstrom_per_pixel, grid.radii_inv_angstrom
+    center = direct_beam_center(patterns, disk_radius_inv_angstrom / pixel)
+    inside = rings_inside(patterns.shape[1:], center, pixel, radii).float()
+    blur = max(BLUR_INV_ANGSTROM, SMALLEST_BLUR_PX * pixel)
+    stride = max(1, round(blur / pixel))
+
+    def smooth(patterns: torch.Tensor) -> torch.Tensor:
+        return smooth_polar(patterns, center, pixel, radii, grid.n_angles, blur, stride)
+
+    polar = smooth(patterns)
+    background = ring_background(polar)
+    agreement = torch.ones(len(patterns))
+    if 2 * disk_radius_inv_angstrom >= NARROWEST_DISK_PX * pixel:
+        white = smooth(patterns * checkerboard(*patterns.shape[1:]))
+        halves = torch.stack([white, polar - white]) - background / 2
+        # The root weighs them towards their bright disks.
+        halves = grid.weighted(halves.clamp_min(0).sqrt()) * inside[..., None]
+        agreement = F.cosine_similarity(*halves.flatten(2), eps=TINY)
+    polar = grid.weighted((polar - background).clamp_min(0) ** POWER) * inside[..., None]
+    power = polar.square().sum(dim=(1, 2))
+    return PolarPatterns(torch.fft.rfft(polar, dim=-1), power, inside, agreement)
