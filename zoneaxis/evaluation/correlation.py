@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from scipy.ndimage import maximum_filter
 
 from zoneaxis.diffraction.camera import resample
-from zoneaxis.diffraction.polar import blurred, direct_beam_center
+from zoneaxis.diffraction.blur import blurred
+from zoneaxis.diffraction.polar import direct_beam_center
 from zoneaxis.errors import SettingsError
 from zoneaxis.scans.indexing import blocks, usable
 from zoneaxis.scans.scan import Scan

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from zoneaxis.diffraction.polar import blurred, polar_resample
+from zoneaxis.diffraction.blur import blurred
+from zoneaxis.diffraction.polar import polar_resample
 
 BLUR_PER_RADIUS = 0.6  # a disk smoothed by this share of its radius has one maximum
 BACKGROUND_BLUR = 2.5  # times the blur of the disks; what is wider is background
