@@ -175,10 +175,12 @@ def test_help_lists_the_commands(run):
         "build",
         "compare",
         "export",
+        "grains",
         "index",
         "match",
         "phantom",
         "publish",
+        "report",
         "train",
         "verify",
     ]
