@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-console = Console()
+console = Console(emoji=False)  # "host:x:" is an address
 
 
 def say(message: str) -> None:
@@ -28,7 +28,7 @@ def say(message: str) -> None:
 def complain(kind: str, style: str, message: object) -> None:
     """Print "kind: message" to the error stream, on one line."""
     text = " ".join(str(message).split())
-    Console(stderr=True).print(
+    Console(stderr=True, emoji=False).print(
         f"[{style}]{kind}:[/] {escape(text)}", highlight=False, soft_wrap=True
     )
 
