@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
@@ -85,21 +86,29 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, address):
-    """The page as it opens; in the end, that it complained of nothing and asked for nothing."""
-    browser.get("about:blank")
-    browser.get_log("performance")
-    browser.get(address)
-    yield browser
+def open_page(browser):
+    """Opens a page; in the end, it has complained of nothing and asked for nothing elsewhere."""
+    opened = []
+
+    def call(address):
+        browser.get("about:blank")
+        browser.get_log("performance")
+        browser.get(address)
+        opened.append(address)
+        return browser
+
+    yield call
     assert browser.get_log("browser") == []
-    asked = [
-        line["message"]
-        for line in browser.get_log("performance")
-        if '"Network.requestWillBeSent"' in line["message"]
-    ]
-    strangers = [m for m in asked if '"url":"data:' not in m and f'"url":"{address}' not in m]
+    events = [line["message"] for line in browser.get_log("performance")]
+    asked = [event for event in events if '"Network.requestWillBeSent"' in event]
+    own = tuple(f'"url":"{address}' for address in ("data:", *opened))
     assert asked
-    assert strangers == []
+    assert [event for event in asked if not any(start in event for start in own)] == []
+
+
+@pytest.fixture
+def page(open_page, address):
+    return open_page(address)
 
 
 def shown(page):
@@ -156,6 +165,27 @@ def test_a_point_without_orientation_says_so(page):
     assert solutions[1] == ["not indexed"]
     assert values["off-raw"] == "none"
     assert values["indexed"] == "</script> only"
+
+
+def test_a_map_of_two_phases_names_them_and_uses_the_atoms_of_each(open_page, nickelate, tmp_path):
+    other = replace(nickelate, name="other", cell=(2.9, 2.9, 15.2, 90, 90, 120))
+    phase = np.array([[0, 1, -1]], np.int8)
+    euler = np.tile([30.0, 40, 50], (1, 3, 1, 1))
+    ones = np.ones((1, 3), np.float32)
+    both = OrientationMap((nickelate, other), euler, ones[..., None], ones, phase, 1.0)
+    address = write_report(tmp_path / "two.html", both, optics=OPTICS).as_uri()
+    page = open_page(address)
+    reach = []
+    for col, name in enumerate(("LiNiO2", "other", "none")):
+        page.execute_script(f"location.hash = '#row=0&col={col}'")
+        page.refresh()
+        _, solutions, values = shown(page)
+        assert values["phase-0"] == name
+        if name != "none":
+            assert solutions[0] == [f"map · {name}"]
+            script = f"return report.spots(report.crystals[{col}], [0, 0, 0]).map((s) => s.x)"
+            reach.append(min(x for x in page.execute_script(script) if x > 0.1))
+    assert reach[0] / reach[1] == pytest.approx(2.9 / 2.878, rel=1e-4)
 
 
 def test_a_click_pins_and_a_second_one_frees(page):

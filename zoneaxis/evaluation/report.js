@@ -304,16 +304,20 @@
     context.fillRect(10, width * h / w - 12, bar, 3);
     context.font = "12px system-ui, sans-serif";
     context.fillText("0.5 Å⁻¹", 10, width * h / w - 17);
+  }
+
+  // Only every few points have their pattern in the file; say whose it is that is shown.
+  function elsewhere() {
+    const { row, col } = nearestTile();
     const [r, c] = [row * stored.every, col * stored.every];
-    const elsewhere = r !== state.row || c !== state.col;
-    $("where").textContent = elsewhere ? `Pattern of row ${r}, column ${c}, the nearest in this file.` : "";
+    return r === state.row && c === state.col ? "" : ` · pattern of row ${r}, column ${c}`;
   }
 
   function showPoint() {
     const point = state.row * cols + state.col;
     const at = [state.col, state.row].map((v) => String(Number((v * data.step_nm).toPrecision(5))));
     $("point").textContent = `Row ${state.row}, column ${state.col}`;
-    $("place").textContent = `x ${at[0]} nm, y ${at[1]} nm${state.pinned ? " · pinned" : ""}`;
+    $("place").textContent = `x ${at[0]} nm, y ${at[1]} nm${state.pinned ? " · pinned" : ""}${stored ? elsewhere() : ""}`;
     const sets = maps.map((map, i) => ({
       list: spotsOf(map, point, i ? 0 : state.rank), hue: MAP_COLORS[i],
     }));
@@ -425,5 +429,5 @@
     image.src = stored.png;
     image.decode().then(() => { atlas = image; showPoint(); });
   }
-  window.report = { data, state, crystals, maps, layers, spots, select, pin, geometry };
+  window.report = { data, crystals, maps, spots, geometry };
 })();

@@ -232,7 +232,7 @@ def _classes(
         "group": group,
         "label": label,
         "kind": "classes",
-        "values": packed(values.astype(np.int32)),
+        "values": packed(values.astype(np.int16 if values.max() < 1 << 15 else np.int32)),
         "names": labels,
         "colors": [colors[i % len(colors)] for i in range(len(labels))],
         "none": NO_PHASE_COLOR,

@@ -17,7 +17,7 @@ from zoneaxis.scans.scan import Scan
 
 TILE_PX = 64  # longer side of a pattern in the report, at most
 ATLAS_PIXELS = 20_000_000  # of all tiles together: 10 to 20 MB as PNG in base64
-LEVELS = 64  # gray levels of a tile; a finer scale is noise that PNG cannot shrink
+LEVELS = 32  # gray levels of a tile; a finer scale is noise that PNG cannot shrink
 BATCH = 256
 APERTURE = 1.3  # radius of the bright-field aperture in radii of the direct beam
 
