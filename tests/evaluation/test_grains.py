@@ -111,6 +111,18 @@ def test_parts_that_a_hole_parts_are_one_grain(nickelate):
     assert len(find_grains(map_of(nickelate, kind), largest_hole=4)) == 2
 
 
+@pytest.mark.parametrize("smallest", [1, 2, 5])
+def test_ragged_maps_have_grains_of_their_own_points(nickelate, smallest):
+    """Filled points are never a grain by themselves, however they lie."""
+    for seed in range(20):
+        kind = np.random.default_rng(seed).choice(4, (15, 15), p=[0.5, 0.1, 0.1, 0.3])
+        grains = find_grains(map_of(nickelate, kind - (kind == 3) * 4), 5.0, smallest)
+        own = np.bincount(grains.labels[(grains.labels >= 0) & ~grains.filled])
+        assert len(own) == len(grains)
+        assert own.min() >= smallest
+        assert np.isfinite(grains.spread_deg).all()
+
+
 def test_vacuum_and_large_holes_stay(nickelate):
     kind = np.zeros((12, 12), int)
     kind[:, :3] = -1

@@ -1,8 +1,4 @@
-"""Grains of an orientation map: where they lie, how large they are, how their crystals stand.
-
-Source of the spread (grain orientation spread, GOS): S. Wright, M. Nowell, D. Field, Microsc.
-Microanal. 17 (2011) 316. The mean orientation is the chordal mean (`nearest_rotations`).
-"""
+"""Grains of an orientation map: where they lie, how large they are, how their crystals stand."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,12 +8,12 @@ import numpy as np
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
-    nearest_equivalents,
-    nearest_rotations,
+    matrices_from_euler,
     reduce_euler,
 )
 from zoneaxis.errors import MapError, SettingsError
-from zoneaxis.scans.grains import in_order, label_grains, pair_misorientation_deg
+from zoneaxis.evaluation.grain_statistics import ellipses, mean_and_spread
+from zoneaxis.scans.grains import in_order, label_grains
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
 TOLERANCE_DEG = 5.0
 SMALLEST_GRAIN = 5
 LARGEST_HOLE = 10
-PASSES = 3  # of the mean: the first counts from a grain's first point, which may lie far off
 SHOWN = 15  # grains in the table
 
 
@@ -203,7 +198,7 @@ def find_grains(
     operators = [crystal.proper_operators for crystal in map.crystals]
     matrices, phase = map.matrices, map.phase
     labels = label_grains(matrices, phase, operators, tolerance_deg)
-    labels = _without_specks(labels, smallest_grain)
+    labels = _without_specks(labels, smallest_grain, map.indexed)
     if not (labels >= 0).any():
         raise MapError(
             f"No grain has {smallest_grain} points at a tolerance of {tolerance_deg:g} degrees: "
@@ -215,7 +210,7 @@ def find_grains(
         phase = np.where(filled, phase[nearest], np.where(labels >= 0, phase, -1))
         matrices = np.where(filled[..., None, None], matrices[nearest], matrices)
         joined = label_grains(matrices, phase, operators, tolerance_deg)
-        labels = _without_specks(joined, smallest_grain)
+        labels = _without_specks(joined, smallest_grain, ~filled)
         filled &= labels >= 0
     return _measured(map, labels, filled, phase)
 
@@ -229,8 +224,9 @@ def _check(tolerance_deg: float, smallest_grain: int, largest_hole: int) -> None
         raise SettingsError(f"largest_hole = {largest_hole}: expected 0 or more points.")
 
 
-def _without_specks(labels: np.ndarray, smallest: int) -> np.ndarray:
-    points = np.bincount(labels[labels >= 0])
+def _without_specks(labels: np.ndarray, smallest: int, counted: np.ndarray) -> np.ndarray:
+    """Return labels of the regions with enough points that count, anew from 0 on."""
+    points = np.bincount(labels[counted & (labels >= 0)], minlength=labels.max() + 1)
     kept = np.append(points >= smallest, False)  # the last for label -1
     return in_order(np.where(kept[labels], labels, -1))
 
@@ -264,12 +260,13 @@ def _measured(
         points = own & (phase == number)
         if chosen.size:
             grain = np.searchsorted(chosen, labels[points])
-            means[chosen], spread[chosen] = _mean_and_spread(
-                map.matrices[points], grain, crystal.proper_operators
+            matrices = matrices_from_euler(map.euler_deg[points][:, 0])
+            means[chosen], spread[chosen] = mean_and_spread(
+                matrices, grain, crystal.proper_operators
             )
     edge = np.ones(labels.shape, bool)
     edge[1:-1, 1:-1] = False
-    aspect, center = _shape(labels)
+    aspect, center = ellipses(labels)
     return Grains(
         crystals=map.crystals,
         labels=labels,
@@ -283,36 +280,3 @@ def _measured(
         center_px=center,
         at_edge=np.isin(np.arange(count), labels[edge]),
     )
-
-
-def _mean_and_spread(
-    matrices: np.ndarray, grain: np.ndarray, operators: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean orientations of grains (n, 3, 3), and how far their points lie from them.
-
-    Args:
-        matrices: G of each point, shape (m, 3, 3).
-        grain: of each point, 0..n - 1, each at least once, shape (m,).
-        operators: proper symmetry operators S, shape (s, 3, 3).
-    """
-    mean = matrices[np.unique(grain, return_index=True)[1]]
-    for _ in range(PASSES):
-        aligned = nearest_equivalents(matrices, mean[grain], operators)
-        sums = [np.bincount(grain, weights) for weights in aligned.reshape(-1, 9).T]
-        mean = nearest_rotations(np.stack(sums, axis=1).reshape(-1, 3, 3))
-    pairs = np.stack([np.arange(len(grain)), len(grain) + grain])
-    away = pair_misorientation_deg(np.concatenate([matrices, mean]), pairs, operators)
-    return mean, np.bincount(grain, away) / np.bincount(grain)
-
-
-def _shape(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return aspect ratios (n,) and centers (n, 2) of the grains, from their moments."""
-    inside = labels >= 0
-    grain, place = labels[inside], np.argwhere(inside).astype(float)
-    points = np.bincount(grain)
-    center = np.stack([np.bincount(grain, x) / points for x in place.T], axis=1)
-    row, col = (place - center[grain]).T
-    rr, cc, rc = (np.bincount(grain, x) / points for x in (row * row, col * col, row * col))
-    # A point is a square with moments of its own: without them a single row would have no width.
-    mean, half = (rr + cc) / 2 + 1 / 12, np.hypot((rr - cc) / 2, rc)
-    return np.sqrt((mean + half) / (mean - half)), center
