@@ -19,6 +19,15 @@ from zoneaxis.cli.options import (
     StepSize,
     Voltage,
 )
+from zoneaxis.cli.scan_options import (
+    Bin,
+    CalibrationFile,
+    Crop,
+    CropPatterns,
+    Mask,
+    ScanShape,
+    open_scan,
+)
 from zoneaxis.cli.terminal import progress_bar, say
 from zoneaxis.errors import ScanError, SettingsError
 
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
     from zoneaxis.scans.scan import Scan
 
 HOW = {"out", "workers", "scheduler"}  # options that leave the map as it is
-KEPT = "they are kept, and the same command goes on"
+KEPT = "what is done is kept, and the same command goes on"
 Workers = Annotated[
     int | None, typer.Option(help="Processes of one thread each; default: one of all threads.")
 ]
@@ -48,6 +57,12 @@ def index(
     ] = None,
     inv_angstrom_per_pixel: PixelSize = None,
     step_nm: StepSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
+    mask: Mask = None,
     min_confidence: Annotated[
         float | None, typer.Option(help="Mark points with less as not indexed, 0 to 1.")
     ] = None,
@@ -79,6 +94,12 @@ def match(
     ] = ("LiNiO2",),
     inv_angstrom_per_pixel: PixelSize = None,
     step_nm: StepSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
+    mask: Mask = None,
     step_deg: Annotated[float, typer.Option(help="Spacing of the templates.")] = 2.0,
     n_best: Annotated[int, typer.Option(help="Distinct solutions kept for each point.")] = 3,
     min_q: Annotated[
@@ -138,17 +159,12 @@ def _index(load: Callable[[], "Indexer"], given: Mapping[str, Any], files: Seque
     from zoneaxis.files import require_writable
     from zoneaxis.scans.orientation_map import SUFFIXES
     from zoneaxis.scans.partial_map import PartialMap, as_text
-    from zoneaxis.scans.scan import Scan
 
     out = Path(given["out"])
     if out.suffix not in SUFFIXES:
         raise SettingsError(f"--out {out}: the name of a map ends in {' or '.join(SUFFIXES)}.")
     require_writable(out)
-    scan = Scan.open(
-        given["scan"],
-        inv_angstrom_per_pixel=given["inv_angstrom_per_pixel"],
-        step_nm=given["step_nm"],
-    )
+    scan = open_scan(given)
     settings = as_text({name: v for name, v in given.items() if name not in HOW}, files)
     indexer = load()
     with PartialMap.beside(out, settings) as partial:

@@ -1,0 +1,164 @@
+"""`index` and `match`: phases, runs that are stopped, workers, and what users get wrong."""
+
+import os
+
+import numpy as np
+import pytest
+
+from zoneaxis.evaluation.template_matching import TemplateIndexer
+from zoneaxis.scans.orientation_map import OrientationMap
+
+SILVER = """data_Ag
+_cell_length_a 4.08
+_cell_length_b 4.08
+_cell_length_c 4.08
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_IT_number 225
+_space_group_name_H-M_alt 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+_atom_site_B_iso_or_equiv
+Ag1 Ag 0 0 0 1 0.7
+"""
+
+
+@pytest.fixture
+def silver(tmp_path):
+    path = tmp_path / "Ag.cif"
+    path.write_text(SILVER)
+    return path
+
+
+@pytest.fixture
+def matching(work, tmp_path):
+    """The start of a command that matches quickly."""
+    return "match", work / "scan.hspy", "--step-deg", 10, "--out", tmp_path / "m.h5"
+
+
+@pytest.fixture
+def big(work, scan_of, tmp_path):
+    """A scan of several blocks and batches: 24 x 24 points of 48 x 48 pixels."""
+    patterns = np.random.default_rng(0).poisson(3, (24, 24, 48, 48)).astype(np.uint16)
+    return scan_of(tmp_path / "big.hspy", patterns)
+
+
+def same(path, other):
+    a, b = OrientationMap.load(path), OrientationMap.load(other)
+    for name in ("euler_deg", "score", "reliability", "phase"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_the_last_line(run, matching):
+    done = run(*matching)
+    line = done.out.splitlines()[-1]
+    assert line.startswith("8 x 10 points, ")
+    assert "% indexed, " in line
+    assert f" patterns/s, in {matching[-1]}" in line
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".ang", ".ctf"])
+def test_phases(run, work, silver, tmp_path, suffix):
+    out = tmp_path / f"m{suffix}"
+    phases = "--crystal", "LiNiO2", "--crystal", silver
+    done = run("match", work / "scan.hspy", *phases, "--step-deg", 8, "--out", out)
+    assert done.code == 0, done.err
+    assert "% indexed (LiNiO2 " in done.out
+    assert "%, Ag " in done.out
+    found = OrientationMap.load(out)
+    assert [crystal.name for crystal in found.crystals] == ["LiNiO2", "Ag"]
+    assert (found.phase == 0).sum() > (found.phase == 1).sum()
+    if suffix == ".h5":
+        assert {"phase_reliability", "phase_0_score"} <= found.properties.keys()
+
+
+# Runs that are stopped
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Return a function that presses Ctrl-C when so many patterns are indexed."""
+
+    def after(patterns):
+        index, seen = TemplateIndexer.index, []
+
+        def until(self, batch, pixel):
+            if sum(seen) >= patterns:
+                raise KeyboardInterrupt
+            seen.append(len(batch))
+            return index(self, batch, pixel)
+
+        monkeypatch.setattr(TemplateIndexer, "index", until)
+
+    return after
+
+
+def test_ctrl_c_and_again(run, fails, big, tmp_path, interrupt, monkeypatch):
+    arguments = "match", big, "--step-deg", 20, "--min-q", 0, "--out"
+    assert run(*arguments, tmp_path / "whole.h5").code == 0
+    with monkeypatch.context():
+        interrupt(100)
+        stopped = run(*arguments, tmp_path / "m.h5")
+    assert stopped.code == 130
+    words = "indexing stopped at 192 of 576 patterns; what is done is kept, and the same command"
+    assert words in stopped.err
+    assert not (tmp_path / "m.h5").exists()
+    other = "match", big, "--step-deg", 30, "--min-q", 0, "--out", tmp_path / "m.h5"
+    fails("192 points of an unfinished run with other settings (step_deg was 20.0, is 30", *other)
+    monkeypatch.undo()
+    interrupt(576 - 192)  # no more is left
+    assert run(*arguments, tmp_path / "m.h5").code == 0
+    same(tmp_path / "m.h5", tmp_path / "whole.h5")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_scan_damaged_in_the_middle(fails, big, tmp_path):
+    import h5py
+
+    with h5py.File(big) as file:
+        (experiment,) = file["Experiments"].values()
+        chunk = experiment["data"].id.get_chunk_info(4)
+    content = bytearray(big.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    big.write_bytes(content)
+    words = (
+        "the file is damaged, truncated or gone. 192 of 576 points are done: what is done is kept"
+    )
+    fails(words, "match", big, "--step-deg", 20, "--out", tmp_path / "m.h5")
+
+
+# What users get wrong
+
+
+def test_crystals_that_do_not_fit(fails, work, matching, silver, tmp_path):
+    fails("Two phases are the same crystal", *matching, "--crystal", silver, "--crystal", silver)
+    fails("No CIF at", *matching, "--crystal", silver, "--crystal", tmp_path / "nowhere.cif")
+    index = "index", work / "scan.hspy", "--model", work / "model", "--out", tmp_path / "m.h5"
+    fails("is a model of LiNiO2 (space group 166, not 225)", *index, "--crystal", silver)
+
+
+def test_clusters_that_are_none(fails, matching, monkeypatch):
+    monkeypatch.setattr("zoneaxis.cluster.SECONDS_TO_CONNECT", 1)
+    fails("workers = 0: expected 1 or more", *matching, "--workers", 0)
+    fails("--workers and --scheduler exclude", *matching, "--workers", 2, "--scheduler", "a:1")
+    fails("No Dask scheduler answers at nowhere:x", *matching, "--scheduler", "nowhere:x")
+
+
+def test_unknown_pixel_size(fails, tmp_path):
+    np.save(tmp_path / "scan.npy", np.ones((2, 2, 32, 32), np.float32))
+    arguments = "match", tmp_path / "scan.npy", "--step-nm", 1, "--out", tmp_path / "m.h5"
+    fails("with --inv-angstrom-per-pixel.", *arguments)
+
+
+def test_an_output_that_cannot_be_written(fails, matching, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    fails("Cannot make the folder", *matching[:-1], tmp_path / "file" / "m.h5")
+    fails("the name of a map ends in .ang or .ctf or .h5", *matching[:-1], tmp_path / "m.png")
+    monkeypatch.setattr("zoneaxis.files.os.access", lambda path, mode: mode != os.W_OK)
+    fails("choose a folder that you own", *matching)
