@@ -26,9 +26,9 @@ from zoneaxis.evaluation.spot_scores import heights_at, spots_power
 PARAMETERS = {"orientation": (0, 1, 2), "camera_length": (3,), "center": (4, 5)}
 N_PARAMETERS = 6
 STEPS = (*(math.radians(1.0),) * 3, 0.02, 0.02, 0.02)  # radians, relative, 1/Angstrom
-ITERATIONS = 3
+ITERATIONS = 2
 SHRINK = 0.5
-N_SPOTS = 96  # of a trial; those that are best excited at the start
+N_SPOTS = 64  # of a trial; those that are best excited at the start
 AZIMUTHS = 8  # on half of a precession cone, whose other half is excited alike
 
 
@@ -182,8 +182,14 @@ def _vertices(q: torch.Tensor, active: Sequence[int]) -> torch.Tensor:
 
 
 def _rotations(vector: torch.Tensor) -> torch.Tensor:
-    """Return rotation matrices of small rotation vectors in radians, (..., 3) -> (..., 3, 3)."""
+    """Return rotation matrices of rotation vectors in radians, (..., 3) -> (..., 3, 3).
+
+    Rodrigues' formula.
+    """
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
-    return torch.linalg.matrix_exp(torch.stack(rows, dim=-1).unflatten(-1, (3, 3)))
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    angle = vector.norm(dim=-1)[..., None, None]
+    first = torch.sinc(angle / math.pi)
+    second = torch.sinc(angle / (2 * math.pi)).square() / 2
+    return torch.eye(3) + first * cross + second * (cross @ cross)
