@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from zoneaxis import __version__
-from zoneaxis.cli import comparisons, datasets, grains, maps, models, phantoms, publishing, reports
+from zoneaxis.cli import (
+    comparisons,
+    datasets,
+    grains,
+    maps,
+    models,
+    phantoms,
+    publishing,
+    reports,
+    scans,
+)
 from zoneaxis.cli.terminal import complain, say, show_warning
 from zoneaxis.errors import ZoneAxisError
 
@@ -17,6 +27,8 @@ COMMANDS = {
     publishing.publish: "zoneaxis publish dataset user/name",
     publishing.export: "zoneaxis export model --out model.onnx",
     models.train: "zoneaxis train --data dataset --out model",
+    scans.calibrate: "zoneaxis calibrate scan.blo --crystal LiNiO2 --json cal.json --figure c.png",
+    scans.virtual: "zoneaxis virtual scan.blo --detector dark-field --out df.png --figure df.pdf",
     maps.index: "zoneaxis index scan.blo --model model --out map.ang",
     maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",
     phantoms.phantom: "zoneaxis phantom --out phantom.hspy",

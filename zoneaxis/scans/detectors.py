@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from zoneaxis.errors import ScanError, SettingsError
+from zoneaxis.files import atomic_path
 from zoneaxis.scans.centers import beam_radius
 from zoneaxis.scans.indexing import blocks
 from zoneaxis.scans.sampling import sample
@@ -132,6 +133,28 @@ def load_mask(path: Path) -> np.ndarray:
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise ScanError(f"{path} holds {values.shape} {values.dtype}: expected one value a point.")
     return np.nan_to_num(values) != 0
+
+
+def save_image(path: Path, image: np.ndarray) -> None:
+    """Write a value a scan point: as it is to .npy, from black to white in 8 bits to an image.
+
+    Args:
+        path: .npy, .png, .tif or .bmp.
+        image: shape (rows, cols); bool becomes 0 and 255, NaN black.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".npy":
+            np.save(temporary, image)
+            return
+        from PIL import Image
+
+        values = image.astype(float)
+        low, high = np.nanmin(values), np.nanmax(values)
+        gray = np.nan_to_num((values - low) / (high - low or 1.0))
+        Image.fromarray(np.round(255 * gray).astype(np.uint8)).save(temporary)
 
 
 def _beam_radius(scan: Scan) -> float:

@@ -1,6 +1,6 @@
 """Diffracted disks found in measured patterns: where they stand, relative to the direct beam."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,10 @@ class Peaks:
     height: np.ndarray
     inner_px: float
     outer_px: float
+
+    def stretched(self, matrix: np.ndarray) -> "Peaks":
+        """Return the disks at other places, offset (x, y) -> matrix (2, 2) times offset."""
+        return replace(self, offset_px=self.offset_px @ matrix.T)
 
 
 def joined(parts: list[Peaks], batch: int) -> Peaks:

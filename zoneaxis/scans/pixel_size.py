@@ -89,7 +89,7 @@ def find_pixel_size(
             1/Angstrom are searched.
 
     Raises:
-        ScanError: fewer than 10 disks.
+        ScanError: fewer than 10 disks, or no pixel size near the rough one fits.
     """
     if len(peaks.pattern) < FEWEST_PEAKS:
         raise ScanError(
@@ -108,6 +108,11 @@ def find_pixel_size(
     )  # (parts, scales)
     total = first.sum(axis=0)
     best = int(total.argmax())
+    if near_inv_angstrom is not None and best in (0, len(coarse) - 1):
+        raise ScanError(
+            f"No pixel size within {NEAR:.0%} of {near_inv_angstrom:g} 1/Angstrom fits the "
+            f"reflections of {crystal.name}: search from scratch, or check the crystal."
+        )
     fine = coarse[best] * np.exp(np.arange(-0.02, 0.02, FINE))
     second = counts @ _log_density(shells, peaks, fine, sigma_px)
     drawn = _resamples(len(counts))
