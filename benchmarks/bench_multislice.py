@@ -5,8 +5,8 @@
 The network is that of --model, or of `make demo` where it has run. Figures go to
 benchmarks/results/multislice.json.
 
-Conditions: (a) as calculated, (b) Poisson noise at the given counts, (c) the same with the camera
-length off by up to 10 % and the center by up to 3 of 256 pixels, both unknown to the indexer.
+Conditions: `common.multislice_conditions`; what (c) changes is unknown to the indexer. Columns:
+share of patterns within 1, 2, 5, 10 degrees, and within 5 modulo the two false friends.
 A pattern that is not indexed counts as off by 180 degrees, raw and modulo false friends.
 """
 
@@ -16,21 +16,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import RESULTS, ROOT, SHARED_DATA, defaults, write_results
-from rich.console import Console
-from rich.table import Table
-from scipy.ndimage import affine_transform
+from common import (
+    RESULTS,
+    ROOT,
+    SHARED_DATA,
+    accuracy,
+    defaults,
+    markdown,
+    multislice_conditions,
+    write_results,
+)
 
 from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import matrices_from_euler, pseudo_symmetric_deg
+from zoneaxis.diffraction.orientations import matrices_from_euler
 from zoneaxis.evaluation.template_matching import TemplateIndexer, camera_scales
 from zoneaxis.scans.indexing import Indexer
 
 K_MAX = 1.8
 CAMERA_LENGTH_ERROR = 0.1  # of the slower template matching
 DEMO_MODEL = ROOT / "demo" / "model"
-LIMITS_DEG = (1, 2, 5, 10)
 
 
 def main() -> None:
@@ -48,7 +53,7 @@ def main() -> None:
                 pixel = float(data["inv_angstrom_per_pixel"])
                 row = score(indexer, patterns, pixel, data["euler"])
                 rows.append({"method": method, "set": name, "condition": condition, **row})
-    show(rows)
+    print(markdown(rows))
     write_results(arguments.json, settings(arguments), rows)
 
 
@@ -100,53 +105,21 @@ def indexers(crystal, precession_deg: float, model: Path | None) -> dict[str, In
 def conditions(patterns: np.ndarray, arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     if arguments.flip:
         patterns = np.ascontiguousarray(patterns.transpose(0, 2, 1))
-    rng = np.random.default_rng(arguments.seed)
-    noisy = rng.poisson(patterns * arguments.counts)
-    displaced = rng.poisson(np.stack([displace(p, rng) for p in patterns]) * arguments.counts)
-    return {"a": patterns, "b": noisy.astype(np.float32), "c": displaced.astype(np.float32)}
-
-
-def displace(pattern: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Magnify by up to 10 % about the beam, then shift by up to 3 of 256 pixels."""
-    scale = 1 + rng.uniform(-0.1, 0.1)
-    middle = len(pattern) // 2
-    shift = rng.uniform(-3, 3, 2) * len(pattern) / 256
-    offset = middle - (middle + shift) / scale
-    return affine_transform(pattern, np.eye(2) / scale, offset, order=1).clip(0) / scale**2
+    return multislice_conditions(patterns, arguments.counts, arguments.seed)
 
 
 def score(indexer: Indexer, patterns: np.ndarray, pixel: float, truth_deg: np.ndarray) -> dict:
     start = time.perf_counter()
     found = indexer.index(patterns, pixel)
     seconds = time.perf_counter() - start
-    errors = pseudo_symmetric_deg(
-        matrices_from_euler(found.euler_deg[:, 0]),
-        matrices_from_euler(truth_deg),
-        indexer.crystal,
-    )
-    errors = {friend: np.where(found.indexed, e, 180.0) for friend, e in errors.items()}
-    row = {"n": len(patterns), "median_deg": round(float(np.median(errors["raw"])), 3)}
-    row |= {f"within_{limit}": share(errors["raw"], limit) for limit in LIMITS_DEG}
-    row |= {f"{friend}_5": share(errors[friend], 5) for friend in ("beam_180", "c_60")}
+    matrices, truth = (matrices_from_euler(e) for e in (found.euler_deg[:, 0], truth_deg))
     return {
-        **row,
+        "n": len(patterns),
+        **accuracy(matrices, truth, found.indexed, indexer.crystals[0]),
         "indexed": round(float(found.indexed.mean()), 3),
         "score_median": round(float(np.median(found.score[:, 0])), 3),
         "patterns_per_s": round(len(patterns) / seconds, 1),
     }
-
-
-def share(values: np.ndarray, limit: float) -> float:
-    return round(float((values <= limit).mean()), 3)
-
-
-def show(rows: list[dict]) -> None:
-    table = Table(title="Share of patterns within 1, 2, 5, 10 degrees; beam_180 and c_60 modulo")
-    for name in rows[0]:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    Console(width=160).print(table)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import affine_transform
 
 import zoneaxis
 from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.orientations import pseudo_symmetric_deg
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 RESULTS = ROOT / "benchmarks" / "results"
+LIMITS_DEG = (1, 2, 5, 10)
 
 
 def write_results(path: Path, settings: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -95,3 +98,57 @@ def py4dstem_crystal(crystal: Crystal, method: str, voltage_kv: float, k_max: fl
             g_vec_precision=9,
         )
     return theirs
+
+
+def multislice_conditions(patterns: np.ndarray, counts: float, seed: int) -> dict[str, np.ndarray]:
+    """Return the multislice patterns (a) as calculated, (b) noisy, (c) noisy and displaced.
+
+    (b) has Poisson noise at the given counts, (c) moreover a camera length off by up to 10 % and a
+    center off by up to 3 of 256 pixels; both hold counts, float32.
+
+    Args:
+        patterns: fractions of the beam, shape (n, size, size).
+        counts: electrons per pattern.
+        seed: of noise and displacements.
+    """
+    rng = np.random.default_rng(seed)
+    noisy = rng.poisson(patterns * counts)
+    displaced = rng.poisson(np.stack([_displace(p, rng) for p in patterns]) * counts)
+    return {"a": patterns, "b": noisy.astype(np.float32), "c": displaced.astype(np.float32)}
+
+
+def _displace(pattern: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Magnify by up to 10 % about the beam, then shift by up to 3 of 256 pixels."""
+    scale = 1 + rng.uniform(-0.1, 0.1)
+    middle = len(pattern) // 2
+    shift = rng.uniform(-3, 3, 2) * len(pattern) / 256
+    offset = middle - (middle + shift) / scale
+    return affine_transform(pattern, np.eye(2) / scale, offset, order=1).clip(0) / scale**2
+
+
+def accuracy(
+    found: np.ndarray, truth: np.ndarray, indexed: np.ndarray, crystal: Crystal
+) -> dict[str, float]:
+    """Return the median error and the shares within limits; modulo a false friend within 5.
+
+    Args:
+        found: orientation matrices, shape (n, 3, 3).
+        truth: orientation matrices, shape (n, 3, 3).
+        indexed: where `found` holds an answer, shape (n,); elsewhere the error counts as 180.
+        crystal: whose symmetry makes orientations equal.
+    """
+    errors = pseudo_symmetric_deg(found, truth, crystal)
+    errors = {friend: np.where(indexed, e, 180.0) for friend, e in errors.items()}
+    row = {"median_deg": round(float(np.median(errors["raw"])), 3)}
+    row |= {f"within_{limit}": _share(errors["raw"], limit) for limit in LIMITS_DEG}
+    return row | {f"{friend}_5": _share(errors[friend], 5) for friend in ("beam_180", "c_60")}
+
+
+def _share(values: np.ndarray, limit: float) -> float:
+    return round(float((values <= limit).mean()), 3)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Return rows of equal keys as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
