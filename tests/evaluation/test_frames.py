@@ -47,38 +47,69 @@ def test_the_eight_are_the_proper_group_of_a_square():
         assert any(np.array_equal(turn.T, other) for other in SQUARE.values())
         for other in SQUARE.values():
             assert any(np.array_equal(turn @ other, third) for third in SQUARE.values())
-    assert len(FRAMES) == 16
+    assert len(FRAMES) == 32
 
 
-@pytest.mark.parametrize("grid", ["identity", "z90", "y180"])
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize(
+    ("frame", "grid"),
+    [*((frame, "identity") for frame in FRAMES), *(("z90", grid) for grid in SQUARE)],
+)
 def test_the_frame_is_found(make, nickelate, frame, grid):
     """A map is taken to another frame and turned by symmetries; the search says the way back."""
     reference = make((12, 12))
-    back = frame if "inverse" in frame else BACK.get(frame, frame)
-    turned = SQUARE[frame.removeprefix("inverse").removeprefix("-") or "identity"]
+    before, square = FRAMES[frame]
+    back = {"c30": "c330", "c330": "c30"}.get(before, before), BACK.get(square, square)
     rng = np.random.default_rng(1)
     symmetry = nickelate.proper_operators[rng.integers(6, size=(12, 12, 2))]
     matrices = symmetry @ matrices_from_euler(reference.euler_deg)
-    inverted = (matrices @ turned).swapaxes(-1, -2)  # of which G^T T^T is the matrices again
-    matrices = inverted if "inverse" in frame else matrices @ turned.T
+    if before.startswith("c"):
+        turn = {"c30": -30.0, "c330": 30.0}[before]
+        matrices = matrices_from_euler(np.array([turn, 0, 0])) @ matrices
+    matrices = matrices @ SQUARE[square].T
+    matrices = matrices.swapaxes(-1, -2) if before == "inverse" else matrices
     other = replace(reference, euler_deg=euler_from_matrices(matrices))
     other = in_frame(other, grid=grid)
     best, second, *_ = fits = fit_frames(other, reference)
-    assert (best.frame, best.grid) == (back, BACK.get(grid, grid))
+    assert (FRAMES[best.frame], best.grid) == (back, BACK.get(grid, grid))
     assert best.within_5 == 1
     assert best.median_deg < 1e-3
     assert second.within_5 < 0.3
-    assert len(fits) == 16 * 8
+    assert len(fits) == 32 * 8
     known = clearly_better(fits)
     assert known == (best if best.options else None)
     again = in_frame(other, best.frame, best.grid)
     angles = misorientation_deg(again.matrices, reference.matrices, nickelate.proper_operators)
-    assert angles.max() < 1e-3
+    assert angles[reference.indexed].max() < 1e-3
     for name, values in reference.properties.items():
         np.testing.assert_array_equal(again.properties[name], values)
     np.testing.assert_array_equal(again.phase, reference.phase)
     np.testing.assert_array_equal(again.score, reference.score)
+
+
+def test_x_along_a_star_is_taken_to_x_along_a(nickelate, make):
+    """Of the other program's frame, x is along a*: its coordinates of a* are (1, 0, 0)."""
+    a_star = nickelate.reciprocal_inv_angstrom[0] / np.linalg.norm(
+        nickelate.reciprocal_inv_angstrom[0]
+    )
+    theirs = np.stack([a_star, np.cross([0, 0, 1], a_star), [0, 0, 1]])
+    map = make((3, 3))
+    matrices = theirs @ matrices_from_euler(map.euler_deg)
+    foreign = replace(map, euler_deg=euler_from_matrices(matrices))
+    back = in_frame(foreign, "c30")
+    there = map.indexed
+    np.testing.assert_allclose(back.matrices[there], map.matrices[there], atol=1e-9)
+
+
+def test_cubic_axes_are_never_turned_about_c(make, nickelate):
+    map = make((4, 4))
+    cubic = replace(nickelate, space_group=225, cell=(4.0, 4.0, 4.0, 90.0, 90.0, 90.0))
+    phase = np.where(map.indexed, np.arange(4) % 2, -1)
+    two = replace(map, crystals=(nickelate, cubic), phase=phase)
+    turned = in_frame(two, "c30").matrices
+    np.testing.assert_allclose(turned[phase == 1], two.matrices[phase == 1], atol=1e-9)
+    assert not np.allclose(turned[phase == 0], two.matrices[phase == 0])
+    only = replace(map, crystals=(cubic,))
+    assert {fit.frame for fit in fit_frames(only, only)}.isdisjoint({"c30", "c330"})
 
 
 @pytest.mark.parametrize(("grid", "first"), [("z90", "row"), ("x180", "column"), ("xy180", "row")])

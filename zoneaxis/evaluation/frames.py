@@ -1,11 +1,13 @@
 """Maps whose frames differ: which frame fits, and a map taken to it. Nothing is applied silently.
 
-Programs differ in how the sample axes lie, in the order of the scan's rows and columns, and in
-whether an orientation turns sample to crystal or back. The eight operations of a square, as proper
-rotations, cover the first two: "z90" turns by 90 degrees about the beam, from x to y; "x180" is a
-half turn about x, which is what a mirrored y is for a crystal with an inversion (a mirror of the
-pattern is a half turn of the orientation); "xy180" and "yx180" are half turns about x + y and
-x - y, which swap the axes. Each acts on the orientations, "--frame", or on the grid, "--grid".
+Programs differ in how the sample axes lie, in the order of the scan's rows and columns, in whether
+an orientation turns sample to crystal or back, and in the crystal's axes. The eight operations of a
+square, as proper rotations, cover the first two: "z90" turns by 90 degrees about the beam, from x
+to y; "x180" is a half turn about x, which is what a mirrored y is for a crystal with an inversion
+(a mirror of the pattern is a half turn of the orientation); "xy180" and "yx180" are half turns
+about x + y and x - y, which swap the axes. Each acts on the orientations, "--frame", or on the
+grid, "--grid". Before it may come "inverse", which transposes G, or "c30" and "c330", which turn
+hexagonal axes about c: "c30" takes a crystal frame with x along a* to ours with x along a.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.low_index import HEXAGONAL_AXES
 from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
     matrices_from_euler,
@@ -33,8 +36,18 @@ SQUARE = {
     "xy180": np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]),
     "yx180": np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]),
 }
-INVERSE = "inverse"
-FRAMES = (*SQUARE, INVERSE, *(f"{INVERSE}-{name}" for name in SQUARE if name != "identity"))
+ABOUT_C = {
+    name: matrices_from_euler(np.array([-degrees, 0.0, 0.0]))
+    for name, degrees in (("c30", 30.0), ("c330", 330.0))
+}
+FRAMES = {
+    "-".join(part for part in (before, square) if part not in ("", "identity")) or "identity": (
+        before,
+        square,
+    )
+    for before in ("", "inverse", *ABOUT_C)
+    for square in SQUARE
+}
 CLEARLY = 0.2  # by which the share within 5 degrees must grow for another frame to be believed
 SAMPLE_POINTS = 2000
 
@@ -67,7 +80,7 @@ def in_frame(
 ) -> OrientationMap:
     """Return a map with its orientations, and its points, in another frame.
 
-    A sample direction v becomes T v: G becomes G T^T, and "inverse" first makes G^T of G.
+    A sample direction v becomes T v, hence G becomes G T^T, G^T T^T or C G T^T.
 
     Args:
         map: in its own frame.
@@ -80,7 +93,8 @@ def in_frame(
     _require_known(frame, grid)
     euler = map.euler_deg
     if frame != "identity":
-        euler = euler_from_matrices(_turned(matrices_from_euler(euler), frame))
+        hexagonal = _has_hexagonal_axes(map)[..., None]
+        euler = euler_from_matrices(_turned(matrices_from_euler(euler), hexagonal, frame))
     arrays = {
         "euler_deg": euler,
         "score": map.score,
@@ -107,6 +121,8 @@ def fit_frames(map: OrientationMap, reference: OrientationMap) -> list[FrameFit]
         MapError: the maps have no crystal in common.
     """
     partner = np.array([*require_common_crystal(map.crystals, reference.crystals), -1])
+    hexagonal = _has_hexagonal_axes(map)
+    frames = [f for f, (before, _) in FRAMES.items() if before not in ABOUT_C or hexagonal.any()]
     fits = []
     for grid in SQUARE:
         phase = _on_grid(map.phase, grid)
@@ -118,8 +134,10 @@ def fit_frames(map: OrientationMap, reference: OrientationMap) -> list[FrameFit]
         euler = _on_grid(map.euler_deg, grid)[where], reference.euler_deg[where]
         first, second = (matrices_from_euler(angles[:, 0]) for angles in euler)
         right_phase = same.size / max(np.count_nonzero(both), 1)
-        for frame in FRAMES:
-            angles = _angles(_turned(first, frame), second, phase[where], map.crystals)
+        on_c = _on_grid(hexagonal, grid)[where]
+        for frame in frames:
+            turned = _turned(first, on_c, frame)
+            angles = _angles(turned, second, phase[where], map.crystals)
             fits.append(_fit(frame, grid, angles, right_phase))
     return sorted(fits, key=lambda fit: (-round(fit.within_5, 9), len(fit.options)))
 
@@ -152,10 +170,20 @@ def _fit(frame: str, grid: str, angles: np.ndarray, right_phase: float) -> Frame
     return FrameFit(frame, grid, float(np.median(angles)), within)
 
 
-def _turned(matrices: np.ndarray, frame: str) -> np.ndarray:
-    inverse, name = frame.startswith(INVERSE), frame.removeprefix(INVERSE).removeprefix("-")
-    own = matrices.swapaxes(-1, -2) if inverse else matrices
-    return own @ SQUARE[name or "identity"].T
+def _turned(matrices: np.ndarray, hexagonal: np.ndarray, frame: str) -> np.ndarray:
+    """Return orientations in another frame; where not `hexagonal`, the crystal's axes stay."""
+    before, square = FRAMES[frame]
+    if before == "inverse":
+        matrices = matrices.swapaxes(-1, -2)
+    elif before:
+        matrices = np.where(hexagonal[..., None, None], ABOUT_C[before] @ matrices, matrices)
+    return matrices @ SQUARE[square].T
+
+
+def _has_hexagonal_axes(map: OrientationMap) -> np.ndarray:
+    """Return which points are of a trigonal or hexagonal phase, bool, shape (rows, cols)."""
+    systems = [crystal.point_group.system for crystal in map.crystals]
+    return np.append(np.isin(systems, HEXAGONAL_AXES), False)[map.phase]
 
 
 def _on_grid(values: np.ndarray, grid: str) -> np.ndarray:
@@ -167,6 +195,6 @@ def _on_grid(values: np.ndarray, grid: str) -> np.ndarray:
 
 
 def _require_known(frame: str, grid: str) -> None:
-    for option, name, known in (("--frame", frame, FRAMES), ("--grid", grid, tuple(SQUARE))):
+    for option, name, known in (("--frame", frame, FRAMES), ("--grid", grid, SQUARE)):
         if name not in known:
             raise SettingsError(f"{option} {name}: expected one of {', '.join(known)}.")
