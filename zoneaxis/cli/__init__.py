@@ -8,11 +8,13 @@ import typer
 
 from zoneaxis import __version__
 from zoneaxis.cli import (
+    ambiguities,
     comparisons,
     datasets,
     grains,
     maps,
     models,
+    neighbors,
     phantoms,
     publishing,
     reports,
@@ -34,6 +36,11 @@ COMMANDS = {
     phantoms.phantom: "zoneaxis phantom --out phantom.hspy",
     comparisons.compare: "zoneaxis compare a.ang b.ang --crystal LiNiO2 --scan a.blo --out a.html",
     grains.grains: "zoneaxis grains map.ang --crystal LiNiO2 --out grains.json --figure grains.png",
+    ambiguities.overlay: "zoneaxis overlay scan.blo map.ang --point 12,30 --out overlay.png",
+    ambiguities.ambiguity: "zoneaxis ambiguity scan.blo --point 12,30 --out ambiguity.png",
+    ambiguities.zone_axes: "zoneaxis zone-axes [10-10] [1-100] --model model --out axes.png",
+    neighbors.correlate: "zoneaxis correlate scan.blo --out boundaries.png",
+    neighbors.smooth: "zoneaxis smooth map.h5 --scan scan.blo --out smooth.h5",
     reports.report: "zoneaxis report map.ang --crystal LiNiO2 --scan scan.blo --out map.html",
 }
 

@@ -1,4 +1,6 @@
-"""Beam directions that cover what symmetry leaves of the sphere."""
+"""Beam directions: those that cover what symmetry leaves of the sphere, and zone axes by name."""
+
+import re
 
 import numpy as np
 from orix.sampling import sample_S2
@@ -87,3 +89,56 @@ def nearest_equivalent_deg(
     beams, targets = (beam_directions(np.insert(d, 0, 0.0, axis=1)) for d in (directions, others))
     chord, _ = cKDTree(targets).query(np.einsum("sij,nj->nsi", operators, beams))
     return np.rad2deg(2 * np.arcsin(chord.min(axis=1) / 2))
+
+
+def parse_zone_axis(text: str, crystal: Crystal) -> np.ndarray:
+    """Read a zone axis: "[110]", "1 -1 0", or of hexagonal axes "[10-10]".
+
+    Four indices are U V T W with T = -(U + V), of which [u v w] = [U - T, V - T, W].
+
+    Args:
+        text: three or four whole numbers, one digit each unless blanks or commas part them.
+        crystal: whose axes are meant.
+
+    Returns:
+        [u v w] without a common factor, int, shape (3,).
+
+    Raises:
+        SettingsError: not that, or four indices on axes that are not hexagonal.
+    """
+    plain = text.strip().strip("[]<>").strip()
+    parted = re.fullmatch(r"-?\d+([\s,]+-?\d+)+", plain)
+    indices = [int(n) for n in re.findall(r"-?\d+" if parted else r"-?\d", plain)]
+    written = re.sub(r"[\s,]", "", plain) == "".join(map(str, indices))
+    if not written or len(indices) not in (3, 4) or not any(indices):
+        raise SettingsError(
+            f"'{text}' is no zone axis: expected three or four whole numbers, not all 0, as in "
+            "[110], [1 -1 0] or [10-10]."
+        )
+    if len(indices) == 4:
+        u, v, t, w = indices
+        a, b, *_, gamma = crystal.cell
+        if not (abs(a - b) < 1e-3 * a and abs(gamma - 120) < 1e-2):
+            raise SettingsError(
+                f"'{text}' has four indices, and {crystal.name} no hexagonal axes: give three."
+            )
+        if u + v + t:
+            raise SettingsError(
+                f"'{text}': of four indices the third is minus the sum of the first two, {-u - v}."
+            )
+        indices = [u - t, v - t, w]
+    return np.array(indices) // np.gcd.reduce(indices)
+
+
+def zone_axis_euler(uvw: np.ndarray, crystal: Crystal, phi1_deg: float = 0.0) -> np.ndarray:
+    """Return the Bunge angles of a crystal that the beam passes along [u v w], shape (3,).
+
+    Args:
+        uvw: indices of the direction, shape (3,).
+        crystal: whose axes they count along.
+        phi1_deg: in-plane angle in degrees.
+    """
+    x, y, z = np.asarray(uvw) @ crystal.lattice_angstrom
+    tilt = np.arctan2(np.hypot(x, y), z)
+    turn = np.arctan2(x, y) if np.hypot(x, y) > 1e-9 * abs(z) else 0.0
+    return np.array([phi1_deg, np.rad2deg(tilt), np.rad2deg(turn) % 360])

@@ -103,6 +103,29 @@ def compare_zone_axes(
     return ZoneAxisPair(hkl, q[0][first], kinematic, dynamic, unpaired)
 
 
+def first_laue_zone_inv_angstrom(crystal: Crystal, optics: Optics, uvw: np.ndarray) -> float:
+    """Return the radius of the ring of the first-order Laue zone, beam along [u v w].
+
+    Its reciprocal lattice plane lies H = 1 / |r| above the zero-order one, r the shortest lattice
+    vector along the axis, and meets the Ewald sphere at sqrt(2 k0 H - H^2); infinite if never.
+
+    Args:
+        crystal: whose lattice, centering included, counts.
+        optics: for the wavelength.
+        uvw: indices of the zone axis, int, shape (3,).
+    """
+    vector = np.asarray(uvw) // np.gcd.reduce(uvw)
+    shares = [n for n in (3, 2, 1) if _is_lattice_vector(vector / n, crystal)]
+    height = shares[0] / np.linalg.norm(vector @ crystal.lattice_angstrom)
+    square = 2 * height / optics.wavelength_angstrom - height**2
+    return float(np.sqrt(square)) if square > 0 else float("inf")
+
+
+def _is_lattice_vector(fractional: np.ndarray, crystal: Crystal) -> bool:
+    offset = fractional - crystal.centering
+    return bool(np.isclose(offset, np.round(offset), atol=1e-3).all(axis=1).any())
+
+
 def _pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return indices of the places of `a` (n, 2) and `b` (m, 2) that are the same."""
     distance = np.linalg.norm(a[:, None] - b[None], axis=-1)

@@ -1,4 +1,4 @@
-"""Which orientations a pattern cannot tell apart, and how the confidence spreads over directions.
+"""Which orientations a pattern cannot tell apart, and how confidence spreads over directions.
 
 How to read the list of candidates of a point: the first is the answer. Whatever else has a `share`
 near 1 was found nearly as good by the indexer. A false friend without a score was not offered by
@@ -166,61 +166,54 @@ def rival_count(map: OrientationMap, share: float = SHARE) -> np.ndarray:
     return np.where(map.indexed, reached.sum(axis=-1), 0)
 
 
-def add_up_directions(
-    directions_deg: np.ndarray, confidences: np.ndarray, crystal: Crystal
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add up the confidences of classes that differ by in-plane angle or symmetry alone.
+@dataclass(frozen=True, eq=False)
+class DirectionScores:
+    """What an indexer thinks of every beam direction of a grid, pattern by pattern.
 
-    Args:
-        directions_deg: (Phi, phi2) of each class, shape (c, 2).
-        confidences: of the classes, shape (n, c).
-        crystal: whose proper symmetry makes directions equal.
-
-    Returns:
-        The different directions, (d, 2), and the confidences of each, (n, d); their sum is kept.
-    """
-    reduced = reduce_euler(np.insert(directions_deg, 0, 0.0, axis=1), crystal)
-    keys = np.round(beam_directions(reduced) / SAME_DIRECTION).astype(np.int64)
-    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    added = np.zeros((len(confidences), len(first)))
-    for row, values in zip(added, confidences, strict=True):
-        row += np.bincount(group.ravel(), values, minlength=len(first))
-    return reduced[first, 1:], added
-
-
-def at_beams(
-    beams: np.ndarray,
-    directions_deg: np.ndarray,
-    values: np.ndarray,
-    crystal: Crystal,
-    *,
-    additive: bool = True,
-) -> np.ndarray:
-    """Look up what stands at points of the inverse pole figure, which has the Laue symmetry.
-
-    One point stands for several directions where the Laue group is larger than the proper one, as
-    always for a beam and its opposite. Of each, the nearest direction of the grid is taken.
-
-    Args:
-        beams: unit vectors in the crystal frame, shape (m, 3).
+    Attributes:
+        crystal: whose symmetry makes directions equal.
         directions_deg: the grid, (Phi, phi2), shape (d, 2).
-        values: at the grid's directions, shape (n, d).
-        crystal: whose symmetry counts.
-        additive: add up what falls on one point, as probabilities do; the highest otherwise.
-
-    Returns:
-        Shape (n, m).
+        values: probabilities, or correlation indices, shape (n, d).
+        additive: probabilities, which add up where directions fall on one point; of others the
+            highest counts.
     """
-    grid = beam_directions(np.insert(directions_deg, 0, 0.0, axis=1))
-    operators = crystal.proper_operators
-    everywhere = np.einsum("sij,dj->sdi", operators, grid).reshape(-1, 3)
-    tree = cKDTree(everywhere)
-    places = [tree.query(beams @ coset.T)[1] % len(grid) for coset in _laue_cosets(crystal)]
-    places = np.sort(places, axis=0)
-    found = values[:, places]
-    # On a mirror plane all of them are one direction, which counts once.
-    found[:, 1:][:, np.diff(places, axis=0) == 0] = 0
-    return found.sum(axis=1) if additive else found.max(axis=1)
+
+    crystal: Crystal
+    directions_deg: np.ndarray
+    values: np.ndarray
+    additive: bool = True
+
+    def merged(self) -> "DirectionScores":
+        """Return the scores of different directions: classes may differ in-plane alone."""
+        reduced = reduce_euler(np.insert(self.directions_deg, 0, 0.0, axis=1), self.crystal)
+        keys = np.round(beam_directions(reduced) / SAME_DIRECTION).astype(np.int64)
+        _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        values = np.zeros((len(self.values), len(first)))
+        collect = np.add if self.additive else np.maximum
+        collect.at(values.T, group.ravel(), self.values.T)
+        return replace(self, directions_deg=reduced[first, 1:], values=values)
+
+    def at_beams(self, beams: np.ndarray) -> np.ndarray:
+        """Look up points of the inverse pole figure, which has the symmetry of the Laue group.
+
+        One point stands for several directions of the proper point group, a beam and its opposite
+        at least. Of each, the nearest direction of the grid is taken.
+
+        Args:
+            beams: unit vectors in the crystal frame, shape (m, 3).
+
+        Returns:
+            Shape (n, m).
+        """
+        grid = beam_directions(np.insert(self.directions_deg, 0, 0.0, axis=1))
+        everywhere = np.einsum("sij,dj->sdi", self.crystal.proper_operators, grid)
+        tree = cKDTree(everywhere.reshape(-1, 3))
+        cosets = _laue_cosets(self.crystal)
+        places = np.sort([tree.query(beams @ c.T)[1] % len(grid) for c in cosets], axis=0)
+        found = self.values[:, places]
+        # On a mirror plane all of them are one direction, which counts once.
+        found[:, 1:][:, np.diff(places, axis=0) == 0] = 0
+        return found.sum(axis=1) if self.additive else found.max(axis=1)
 
 
 def _laue_cosets(crystal: Crystal) -> list[np.ndarray]:

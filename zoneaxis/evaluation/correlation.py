@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import maximum_filter
 
-from zoneaxis.diffraction.camera import resample
 from zoneaxis.diffraction.blur import blurred
+from zoneaxis.diffraction.camera import resample
 from zoneaxis.diffraction.polar import direct_beam_center
 from zoneaxis.errors import SettingsError
 from zoneaxis.scans.indexing import blocks, usable

@@ -18,7 +18,7 @@ from zoneaxis.diffraction.structure_factors import StructureFactors
 from zoneaxis.errors import SettingsError
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
 
-FAINTEST = 0.01  # of the brightest spot: fainter ones are not shown as spots
+FAINTEST = 0.003  # of the brightest spot: fainter ones are not shown as spots
 APART_RADII = 0.5  # spots that stand nearer than this share of a disk radius are at one place
 
 

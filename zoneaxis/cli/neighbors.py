@@ -1,0 +1,114 @@
+"""`zoneaxis correlate` and `smooth`: what neighboring points of a scan have in common."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoneaxis.cli.figures import FigureOut, figure_to, require_figure_path
+from zoneaxis.cli.options import Convergence, MapOut, PixelSize, ScanPath, StepSize, Voltage
+from zoneaxis.cli.terminal import progress_bar, say
+from zoneaxis.errors import SettingsError
+
+if TYPE_CHECKING:
+    from zoneaxis.evaluation.correlation import NeighborCorrelation
+    from zoneaxis.scans.scan import Scan
+
+
+def correlate(
+    scan: ScanPath,
+    out: FigureOut,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Arrays to write, .npz: mean, lowest, spots, and coefficient with each of the "
+            "eight neighbors."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option(help="Correlate recorded intensities, background and all.")
+    ] = False,
+    inv_angstrom_per_pixel: PixelSize = None,
+    step_nm: StepSize = None,
+    voltage_kv: Voltage = 300.0,
+    convergence_mrad: Convergence = 1.5,
+) -> None:
+    """Map how alike neighboring patterns are, and how many spots each has: grain boundaries."""
+    import numpy as np
+
+    from zoneaxis.evaluation.correlation_figures import draw_correlation
+    from zoneaxis.evaluation.image_axes import is_flat
+    from zoneaxis.files import atomic_path, require_writable
+    from zoneaxis.scans.scan import Scan
+
+    require_figure_path(out)
+    if data is not None and require_writable(data).suffix != ".npz":
+        raise SettingsError(f"--data {data}: the name of the arrays ends in .npz.")
+    opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel, step_nm=step_nm)
+    found = correlation_of(opened, voltage_kv, convergence_mrad, plain)
+    if data is not None:
+        names = ("mean", "lowest", "spots", "coefficient")
+        with atomic_path(data) as path:
+            np.savez_compressed(path, **{name: getattr(found, name) for name in names})
+        say(f"Arrays in {data}")
+    with figure_to(out, *((6, 7) if is_flat(opened.shape) else (13, 3.8))) as figure:
+        draw_correlation(figure, found, opened.step_nm)
+
+
+def smooth(
+    map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Orientation map, n best.")],
+    out: MapOut,
+    scan: Annotated[
+        Path | None,
+        typer.Option(help="The map's scan: neighbors with unlike patterns then do not count."),
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(help="Of a neighbor's scores, beside 1 of the point's own.")
+    ] = 0.125,
+    same_deg: Annotated[
+        float, typer.Option(help="Orientations nearer than this vote for each other.")
+    ] = 5.0,
+    inv_angstrom_per_pixel: PixelSize = None,
+    voltage_kv: Voltage = 300.0,
+    convergence_mrad: Convergence = 1.5,
+) -> None:
+    """Add the scores of the eight neighbors to each point's own; with --scan, boundaries stay."""
+    from zoneaxis.evaluation.postprocessing import equal_weights, similarity_weights, vote
+    from zoneaxis.files import require_writable
+    from zoneaxis.scans.orientation_map import OrientationMap
+    from zoneaxis.scans.scan import Scan
+
+    require_writable(out)
+    if not 0 <= weight <= 1:
+        raise SettingsError(f"--weight {weight}: expected 0 to 1.")
+    if not 0 < same_deg <= 30:
+        raise SettingsError(f"--same-deg {same_deg}: expected above 0, up to 30.")
+    found = OrientationMap.load(map_path)
+    weights = equal_weights(found.shape, weight)
+    if scan is not None:
+        opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel)
+        if opened.shape != found.shape:
+            raise SettingsError(
+                f"{scan} has {opened.shape[0]} x {opened.shape[1]} points and {map_path} "
+                f"{found.shape[0]} x {found.shape[1]}: give the scan that the map is of."
+            )
+        alike = correlation_of(opened, voltage_kv, convergence_mrad).coefficient
+        weights = similarity_weights(alike, weight)
+    vote(found, weights, same_deg).save(out)
+    say(f"Smoothed map in {out}")
+
+
+def correlation_of(
+    scan: "Scan", voltage_kv: float, convergence_mrad: float, plain: bool = False
+) -> "NeighborCorrelation":
+    """Correlate the patterns of a scan with their neighbors, with a progress bar."""
+    from zoneaxis.diffraction.optics import Optics
+    from zoneaxis.evaluation.correlation import correlate_neighbors
+
+    radius = Optics(voltage_kv, convergence_mrad).disk_radius_inv_angstrom
+    points = scan.shape[0] * scan.shape[1]
+    with progress_bar("correlating", "patterns") as advance:
+        advance(0, points)
+        return correlate_neighbors(
+            scan, radius, plain=plain, progress=lambda done: advance(done, points)
+        )
