@@ -4,7 +4,8 @@
 
 The scan is ../shared/data/third_party/layered_oxide; figures go to
 benchmarks/results/layered_oxide.json. The reference is itself a template matching on a grid of
-2 degrees, not the truth: the figures say how far two methods agree.
+2 degrees, not the truth: the figures say how far two methods agree, over all points and over each
+tenth of them by reliability and by score, lowest first.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from zoneaxis.diffraction.crystal import Crystal, load_crystal
 from zoneaxis.diffraction.optics import Optics
+from zoneaxis.evaluation.breakdown import Breakdown, break_down
 from zoneaxis.evaluation.comparison import compare
 from zoneaxis.evaluation.report import write_report
 from zoneaxis.evaluation.template_matching import TemplateIndexer
@@ -30,6 +32,8 @@ from zoneaxis.scans.scan import Scan
 OXYGEN_Z = 0.26  # the CIF's own is doubtful
 OPTICS = Optics(k_max_inv_angstrom=1.5)  # voltage and convergence are not known
 REFERENCE = "acom.ang"
+CONFIDENCES = ("reliability", "score")
+IN_TENTHS = ("median_deg", "within_5", "within_5_beam_180", "within_5_c_60")
 
 
 def main() -> None:
@@ -49,7 +53,13 @@ def main() -> None:
         Console(width=110).print(comparison.table((method, REFERENCE)))
         figures = {name: round(value, 4) for name, value in comparison.metrics.items()}
         speed = round(scan.shape[0] * scan.shape[1] / seconds, 1)
-        rows.append({"method": method, **comparison.counts, **figures, "patterns_per_s": speed})
+        tenths = {}
+        for name in CONFIDENCES:
+            breakdown = break_down(name, comparison, found, reference)
+            Console(width=110).print(breakdown.table())
+            tenths[f"by_{name}"] = by_row(breakdown)
+        rows.append({"method": method, **comparison.counts, **figures})
+        rows[-1] |= {"patterns_per_s": speed, **tenths}
         if arguments.reports:
             path = arguments.reports / f"layered_oxide_{method}.html"
             names = method, REFERENCE
@@ -94,6 +104,15 @@ def indexers(crystal: Crystal, model: Path | None) -> dict[str, Indexer]:
 
         found["network"] = NetworkIndexer.from_pretrained(model)
     return found
+
+
+def by_row(breakdown: Breakdown) -> list[dict]:
+    """Return label, points and the metrics of `IN_TENTHS` of each row."""
+    return [
+        {"range": label, "points": int(breakdown.points[i])}
+        | {name: round(float(breakdown.metrics[name][i]), 3) for name in IN_TENTHS}
+        for i, label in enumerate(breakdown.labels)
+    ]
 
 
 def settings(arguments: argparse.Namespace) -> dict:
