@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import reduce_euler
 from zoneaxis.evaluation.frames import in_frame
 from zoneaxis.scans.orientation_map import OrientationMap
@@ -31,6 +32,12 @@ def maps(tmp_path_factory, nickelate):
     in_frame(map, grid="z90").save(folder / "turned.h5")
     nothing = replace(map, phase=np.full_like(map.phase, -1))
     nothing.save(folder / "nothing.h5")
+    salt = Crystal(
+        *("NiO", (4.18, 4.18, 4.18, 90.0, 90.0, 90.0), 225),
+        *(np.array([28]), np.zeros((1, 3)), np.ones(1), np.ones(1)),
+    )
+    replace(map, crystals=(salt,)).save(folder / "salt.h5")
+    replace(map, crystals=(nickelate, salt), phase=grain // 3).save(folder / "two.h5")
     return folder
 
 
@@ -74,6 +81,22 @@ def test_a_turned_grid_is_refused_with_the_way_out(run, maps):
     assert done.err.startswith("Error: The map has 24 x 20 points")
     again = run("compare", maps / "turned.h5", maps / "truth.h5", "--grid", "z270")
     assert again.code == 0
+
+
+def test_two_phases_where_one_is_expected(run, fails, maps):
+    """Points of the phase that the reference lacks are wrong; naming one crystal of two is not."""
+    done = run("compare", maps / "two.h5", maps / "truth.h5", "--by", "phase")
+    assert done.code == 0, done.err
+    assert "of the same phase" in done.out
+    assert "50.0" in done.out
+    fails("two.h5", "compare", maps / "two.h5", maps / "truth.h5", "--crystal", "LiNiO2")
+    grains = run("grains", maps / "two.h5")
+    assert "other phase" in grains.out
+
+
+def test_another_crystal(fails, maps):
+    words = "are not the same crystal, for which Laue groups must be equal"
+    fails(words, "compare", maps / "salt.h5", maps / "truth.h5")
 
 
 def test_what_compare_refuses(fails, maps, tmp_path):
