@@ -256,15 +256,21 @@
     return list.map((spot) => Math.max(0, 1 + Math.log10(spot.intensity / top) / DECADES));
   }
 
+  // Disks as bright as the spots, or rings with a dark seam that stand out on any pattern.
   function drawSpots(context, place, list, hue, filled) {
     const radius = Math.max(2, data.optics.disk_radius_inv_angstrom * place.scale);
-    brightness(list).forEach((bright, i) => {
-      if (bright <= 0) return;
-      context.globalAlpha = filled ? bright : 0.15 + 0.85 * bright;
+    const bright = brightness(list);
+    list.forEach((spot, i) => {
+      if (bright[i] <= 0) return;
       context.beginPath();
-      context.arc(place.x0 + list[i].x * place.scale, place.y0 + list[i].y * place.scale, radius + (filled ? 0 : 1.5), 0, 7);
-      if (filled) { context.fillStyle = hue; context.fill(); }
-      else { context.strokeStyle = hue; context.lineWidth = 1.5; context.stroke(); }
+      context.arc(place.x0 + spot.x * place.scale, place.y0 + spot.y * place.scale, radius + (filled ? 0 : 1.5), 0, 7);
+      context.globalAlpha = filled ? bright[i] : 0.15 + 0.85 * bright[i];
+      context.fillStyle = hue;
+      if (filled) context.fill();
+      else for (const [color, width] of [["#000", 3.5], [hue, 1.5]]) {
+        Object.assign(context, { strokeStyle: color, lineWidth: width });
+        context.stroke();
+      }
     });
     context.globalAlpha = 1;
   }
@@ -299,11 +305,15 @@
     }
     const place = geometry(width, tile);
     sets.forEach(({ list, hue }) => drawSpots(context, place, list, hue, false));
-    const bar = 0.5 * place.scale;
-    context.fillStyle = "#fff";
-    context.fillRect(10, width * h / w - 12, bar, 3);
-    context.font = "12px system-ui, sans-serif";
-    context.fillText("0.5 Å⁻¹", 10, width * h / w - 17);
+    drawScale(context, place, width * h / w);
+  }
+
+  function drawScale(context, place, height) {
+    Object.assign(context, { fillStyle: "#fff", strokeStyle: "#000", lineWidth: 3, font: "12px system-ui, sans-serif" });
+    context.strokeText("0.5 Å⁻¹", 10, height - 17);
+    context.fillText("0.5 Å⁻¹", 10, height - 17);
+    context.strokeRect(10, height - 12, 0.5 * place.scale, 3);
+    context.fillRect(10, height - 12, 0.5 * place.scale, 3);
   }
 
   // Only every few points have their pattern in the file; say whose it is that is shown.

@@ -37,6 +37,7 @@ Layer = dict[str, Any]
 PHASE_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 NO_PHASE_COLOR = "#000000"
 FAINTEST = 1e-6  # |U|^2 of the reflections kept, as a share of the strongest's
+MOST_SOLUTIONS = 5  # of each point
 MOST_CLASSES = 4096  # of a property of whole numbers, to be drawn in colors of their own
 CLASS_PROPERTIES = ("grain",)
 COLORMAPS = ("viridis", "cividis", "gray")
@@ -77,9 +78,9 @@ def explorer_data(
         "maps": [
             {
                 "name": names[i],
-                "n_best": one.n_best,
-                "euler_deg": packed(one.euler_deg.astype(np.float32)),
-                "score": packed(one.score.astype(np.float32)),
+                "n_best": min(one.n_best, MOST_SOLUTIONS),
+                "euler_deg": packed(one.euler_deg[:, :, :MOST_SOLUTIONS].astype(np.float32)),
+                "score": packed(one.score[:, :, :MOST_SOLUTIONS].astype(np.float32)),
                 "crystal": packed(np.where(usable(one), one.phase + first[i], -1).astype(np.int16)),
                 "off_deg": packed(_off_deg(one, maps[1])) if comparison and i == 0 else None,
             }
@@ -134,7 +135,7 @@ def png(pixels: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="png", compress_level=4)
+    Image.fromarray(pixels).save(buffer, format="png", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -253,11 +254,12 @@ def _numbered(id: str, group: str, label: str, values: np.ndarray) -> Layer:
 
 def _off_deg(one: OrientationMap, reference: OrientationMap) -> np.ndarray:
     """Return raw misorientations of all n best to the reference's best, NaN where there is none."""
-    off = np.full(one.score.shape, np.nan, np.float32)
+    shown = one.euler_deg[:, :, :MOST_SOLUTIONS]
+    off = np.full(shown.shape[:3], np.nan, np.float32)
     for i, j in enumerate(match_crystals(one.crystals, reference.crystals)):
         crystal = max(one.crystals[i], reference.crystals[j], key=lambda c: len(c.proper_operators))
         both = usable(one) & usable(reference) & (one.phase == i) & (reference.phase == j)
-        first = matrices_from_euler(one.euler_deg[both])
+        first = matrices_from_euler(shown[both])
         second = matrices_from_euler(reference.euler_deg[both][:, :1])
         off[both] = misorientation_deg(first, second, crystal.proper_operators)
     return off
@@ -301,14 +303,6 @@ def _colormap(name: str) -> np.ndarray:
 
 def _first_shown(there: set[str]) -> list[str]:
     """Return which layers the page starts with, at most six."""
-    alone = ("ipf-z-0", "ipf-x-0", "ipf-y-0", "score-0", "reliability-0", "bright-field")
-    pair = (
-        "ipf-z-0",
-        "ipf-z-1",
-        "off-raw",
-        "score-0",
-        "reliability-0",
-        "bright-field",
-        "off-beam_180",
-    )
-    return [id for id in (pair if "ipf-z-1" in there else alone) if id in there][:6]
+    first = ("ipf-z-0", "ipf-z-1", "off-raw") if "off-raw" in there else ("ipf-z-0", "ipf-x-0")
+    others = ("score-0", "reliability-0", "bright-field", "grains-0", "ipf-y-0")
+    return [name for name in (*first, *others) if name in there][:6]
