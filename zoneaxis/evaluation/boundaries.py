@@ -161,6 +161,7 @@ class Boundaries:
 
     def table(self) -> "Table":
         """Return the longest boundaries as a rich table."""
+        from rich.markup import escape
         from rich.table import Table
 
         values = self.summary()
@@ -178,8 +179,8 @@ class Boundaries:
                 "-".join(map(str, self.pairs[i])),
                 length_text(self.length_nm[i]),
                 f"{angle:.1f}°" if np.isfinite(angle) else "other phase",
-                self.axis_label[i].replace("[", r"\["),
-                self.kind[i].replace("[", r"\["),
+                escape(self.axis_label[i]),
+                escape(self.kind[i]),
             )
         return table
 

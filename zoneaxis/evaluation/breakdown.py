@@ -67,6 +67,7 @@ class Breakdown:
 
         Of more than 20 rows, those with most points are shown.
         """
+        from rich.markup import escape
         from rich.table import Table
 
         metrics = {metric.name: metric for metric in METRICS}
@@ -85,7 +86,7 @@ class Breakdown:
         for i in shown:
             values = [(metric, self.metrics[name][i]) for name, metric, _ in columns]
             cells = [format_metric(m, v) if np.isfinite(v) else "" for m, v in values]
-            table.add_row(self.labels[i].replace("[", r"\["), f"{self.points[i]:,}", *cells)
+            table.add_row(escape(self.labels[i]), f"{self.points[i]:,}", *cells)
         if len(self.labels) > SHOWN:
             table.add_row("…", f"{self.points.sum() - self.points[shown].sum():,}")
         return table

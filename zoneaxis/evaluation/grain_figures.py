@@ -16,6 +16,7 @@ from zoneaxis.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
 LINE = 1.2
@@ -180,7 +181,9 @@ def write_grains_figure(path: str | Path, grains: Grains, boundaries: Boundaries
         grains_figure(grains, boundaries).savefig(temporary)
 
 
-def _draw_lines(ax: "Axes", boundaries: Boundaries, chosen: np.ndarray, **style: object) -> object:
+def _draw_lines(
+    ax: "Axes", boundaries: Boundaries, chosen: np.ndarray, **style: object
+) -> "LineCollection":
     from matplotlib.collections import LineCollection
 
     lines = LineCollection(

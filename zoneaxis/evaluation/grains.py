@@ -133,6 +133,7 @@ class Grains:
         Args:
             name: what the map is called.
         """
+        from rich.markup import escape
         from rich.table import Table
 
         values = self.summary()
@@ -152,7 +153,7 @@ class Grains:
         for i in np.argsort(-self.points, kind="stable")[:SHOWN]:
             table.add_row(
                 str(i),
-                *([self.crystals[self.phase[i]].name] * several),
+                *([escape(self.crystals[self.phase[i]].name)] * several),
                 f"{self.points[i]:,}",
                 length_text(self.diameter_nm[i]),
                 ", ".join(f"{angle:.1f}" for angle in euler[i]) + "°",
