@@ -1,13 +1,14 @@
 """`zoneaxis index` and `match`: orientation maps of a scan."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoneaxis.cli.neighbors import Average, Neighbors, averaged
 from zoneaxis.cli.options import (
     MODEL,
     Convergence,
@@ -63,6 +64,7 @@ def index(
     crop_patterns: CropPatterns = None,
     bin: Bin = 1,
     mask: Mask = None,
+    average: Average = Neighbors.NONE,
     min_confidence: Annotated[
         float | None, typer.Option(help="Mark points with less as not indexed, 0 to 1.")
     ] = None,
@@ -74,14 +76,13 @@ def index(
     from zoneaxis.models.indexer import NetworkIndexer
     from zoneaxis.models.pretrained import find_pretrained
 
-    folder = find_pretrained(model)
-
-    def load() -> NetworkIndexer:
+    def load() -> tuple[NetworkIndexer, list[Path]]:
         wanted = None if crystal is None else load_crystal(crystal)
+        folder = find_pretrained(model)
         indexer = NetworkIndexer.from_pretrained(folder, crystal=wanted)
-        return indexer.with_min_confidence(min_confidence)
+        return indexer.with_min_confidence(min_confidence), [folder]
 
-    _index(load, context.params, [folder])
+    _index(load, context.params)
 
 
 def match(
@@ -100,6 +101,7 @@ def match(
     crop_patterns: CropPatterns = None,
     bin: Bin = 1,
     mask: Mask = None,
+    average: Average = Neighbors.NONE,
     step_deg: Annotated[float, typer.Option(help="Spacing of the templates.")] = 2.0,
     n_best: Annotated[int, typer.Option(help="Distinct solutions kept for each point.")] = 3,
     min_q: Annotated[
@@ -141,20 +143,20 @@ def match(
             camera_scales=camera_scales(camera_length_error),
         )
 
-    def load() -> "Indexer":
+    def load() -> tuple["Indexer", list[Path]]:
         indexers = [of_phase(name) for name in crystal]
-        return indexers[0] if len(indexers) == 1 else PhaseIndexer(indexers)
+        return indexers[0] if len(indexers) == 1 else PhaseIndexer(indexers), []
 
-    _index(load, context.params, [])
+    _index(load, context.params)
 
 
-def _index(load: Callable[[], "Indexer"], given: Mapping[str, Any], files: Sequence[Path]) -> None:
+def _index(load: Callable[[], tuple["Indexer", list[Path]]], given: Mapping[str, Any]) -> None:
     """Index a scan and write its map.
 
     Args:
-        load: returns the indexer; called once all else is known to be right.
-        given: the command's options; what decides the map is what a stopped run is known by.
-        files: further files and folders that decide it.
+        load: returns the indexer, and files beyond those in `given` that it was made from; called
+            once all else is known to be right.
+        given: the command's options, by which a stopped run is known, too.
     """
     from zoneaxis.files import require_writable
     from zoneaxis.scans.orientation_map import SUFFIXES
@@ -164,9 +166,9 @@ def _index(load: Callable[[], "Indexer"], given: Mapping[str, Any], files: Seque
     if out.suffix not in SUFFIXES:
         raise SettingsError(f"--out {out}: the name of a map ends in {' or '.join(SUFFIXES)}.")
     require_writable(out)
-    scan = open_scan(given)
+    scan = averaged(open_scan(given), given)
+    indexer, files = load()
     settings = as_text({name: v for name, v in given.items() if name not in HOW}, files)
-    indexer = load()
     with PartialMap.beside(out, settings) as partial:
         with _address(given["workers"], given["scheduler"]) as scheduler:
             found, rate = _indexed(indexer, scan, partial, scheduler)
@@ -211,7 +213,10 @@ def _indexed(
             if not partial.columns:
                 raise
             done = total - partial.waiting.sum()
-            raise ScanError(f"{error} {done} of {total} points are done: {KEPT}.") from error
+            raise ScanError(
+                f"{error} {done} of {total} points are done: {KEPT} once the file can be read. "
+                "For a map of what is readable, --crop the rest and take another --out."
+            ) from error
     (before, start), (_, end) = times[0], times[-1]
     return found, (total - before) / max(end - start, 1e-9)
 

@@ -170,7 +170,7 @@ def as_text(settings: Mapping[str, Any], files: Iterable[Path] = ()) -> dict[str
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
-    path = Path(value) if isinstance(value, str | Path) else None
+    path = Path(value) if value and isinstance(value, str | Path) else None
     if path is None or not path.exists():
         return str(value)
     files = [path, *path.rglob("*")] if path.is_dir() else [path]
