@@ -12,6 +12,7 @@ import pytest
 from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.evaluation.comparison import compare
+from zoneaxis.evaluation.figures import ipf_colors
 from zoneaxis.evaluation.grains import find_grains
 from zoneaxis.evaluation.metrics import FRIENDS
 from zoneaxis.evaluation.report import write_report
@@ -239,8 +240,6 @@ def test_every_layer_can_be_shown(page):
 
 
 def test_maps_have_the_colors_of_the_figures(page, maps):
-    from zoneaxis.evaluation.figures import ipf_colors
-
     script = """
         const canvas = document.querySelectorAll("#maps canvas")[arguments[0]];
         const image = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -263,6 +262,29 @@ def test_grain_boundaries_can_be_drawn(page, maps):
     assert set(re.findall(r"M[^M]+", path)) == expected
     hover(page, 8, 11)
     assert shown(page)[2]["grains-0"] == str(labels[8, 11])
+
+
+def test_the_mark_in_the_color_key_lies_on_the_color_of_the_point(page, maps):
+    """The picture of the key, at the mark, has the color that the point has in the map."""
+    script = """
+        const image = document.querySelector(".key img"), canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+        canvas.getContext("2d").drawImage(image, 0, 0);
+        const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        const {place} = report.data.keys["-3m"];
+        return arguments[0].map((euler) => {
+          const [x, y] = report.beam(report.crystals[0], euler);
+          const column = Math.floor((place[0] + x * place[2]) * canvas.width);
+          const row = Math.floor((place[1] - y * place[3]) * canvas.height);
+          return Array.from(pixels.subarray(4 * (row * canvas.width + column)).slice(0, 3));
+        })"""
+    one = replace(maps[0], euler_deg=maps[0].euler_deg[:, :, 1:], score=maps[0].score[:, :, 1:])
+    angles = one.euler_deg[1:, :, 0].reshape(-1, 3)
+    expected = 255 * ipf_colors(one)[1:].reshape(-1, 3)
+    apart = np.abs(page.execute_script(script, angles.tolist()) - expected).max(axis=1)
+    assert np.median(apart) < 4
+    assert np.percentile(apart, 90) < 16  # the frame and its labels cover the edge of the sector
+    assert len(page.find_elements("css selector", ".key i")) == 2
 
 
 @pytest.mark.parametrize(("row", "col", "rank"), [(4, 5, 0), (8, 2, 2)])

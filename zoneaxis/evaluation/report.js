@@ -21,7 +21,7 @@
   const colormaps = Object.fromEntries(
     Object.entries(data.colormaps).map(([name, array]) => [name, unpack(array)]));
   const crystals = data.crystals.map((c) => ({
-    name: c.name, hkl: unpack(c.hkl), g: unpack(c.g_inv_angstrom), strength: unpack(c.strength),
+    name: c.name, laue: c.laue, hkl: unpack(c.hkl), g: unpack(c.g_inv_angstrom), strength: unpack(c.strength),
   }));
   const maps = data.maps.map((m) => ({
     name: m.name, best: m.n_best, euler: unpack(m.euler_deg), score: unpack(m.score),
@@ -87,9 +87,9 @@
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
   function share(layer, value) {
-    const scale = layer.log ? Math.log : (v) => v;
-    const [low, high] = layer.limits.map(scale);
-    return Math.min(1, Math.max(0, (scale(Math.max(value, layer.log ? layer.limits[0] : value)) - low) / (high - low)));
+    const [low, high] = layer.limits;
+    const inside = Math.min(high, Math.max(low, value));
+    return layer.log ? Math.log(inside / low) / Math.log(high / low) : (inside - low) / (high - low);
   }
 
   function color(layer, value) {
@@ -133,14 +133,15 @@
 
   function legend(layer) {
     if (layer.kind === "values") {
-      const stops = [0, 64, 128, 191, 255].map((i) => `rgb(${colormaps[layer.colormap].subarray(3 * i, 3 * i + 3).join()})`);
+      const stop = (i) => `rgb(${colormaps[layer.colormap].subarray(3 * i, 3 * i + 3).join()})`;
+      const stops = [0, 64, 128, 191, 255].map(stop);
       const ends = layer.limits.map((v) => String(Number(v.toPrecision(3))) + layer.unit.replace("nm", " nm"));
       const bar = element("i", { style: `background: linear-gradient(to right, ${stops.join()})` });
       return [ends[0], bar, ends[1], layer.log ? " log" : ""];
     }
     if (layer.kind === "classes" && layer.legend) {
-      const entries = layer.names.map((name, i) => [name, layer.colors[i]]);
-      return entries.map(([name, fill]) => element("span", {}, element("b", { style: `background: ${fill}` }), name));
+      return layer.names.map((name, i) =>
+        element("span", {}, element("b", { style: `background: ${layer.colors[i]}` }), name));
     }
     return [layer.kind === "colors" ? "black: not indexed" : "a color each; black: none"];
   }
@@ -178,10 +179,12 @@
     for (const layer of layers.values()) {
       let group = Array.from(choice.children).find((g) => g.label === layer.group);
       if (!group) choice.append(group = element("optgroup", { label: layer.group }));
-      group.append(element("option", { value: layer.id }, isMap(layer) ? `${layer.group}: ${layer.label}` : layer.label));
+      const name = isMap(layer) ? `${layer.group}: ${layer.label}` : layer.label;
+      group.append(element("option", { value: layer.id }, name));
     }
     const canvas = element("canvas", { width: cols, height: rows, role: "img" });
-    const cross = element("div", { class: "cross", "aria-hidden": "true" }, element("i"), element("i"), element("b"));
+    const lines = [element("i"), element("i"), element("b")];
+    const cross = element("div", { class: "cross", "aria-hidden": "true" }, ...lines);
     const frame = element("div", { class: "frame" }, canvas, outlines(), cross);
     const scale = element("div", { class: "legend" });
     const show = () => {
@@ -195,9 +198,14 @@
     const pointAt = (event) => {
       const box = canvas.getBoundingClientRect();
       const clamp = (share, n) => Math.min(n - 1, Math.max(0, Math.floor(share * n)));
-      return [clamp((event.clientY - box.top) / box.height, rows), clamp((event.clientX - box.left) / box.width, cols)];
+      return [
+        clamp((event.clientY - box.top) / box.height, rows),
+        clamp((event.clientX - box.left) / box.width, cols),
+      ];
     };
-    canvas.addEventListener("pointermove", (event) => { if (!state.pinned && event.pointerType !== "touch") select(...pointAt(event)); });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!state.pinned && event.pointerType !== "touch") select(...pointAt(event));
+    });
     canvas.addEventListener("click", (event) => {
       const [row, col] = pointAt(event);
       pin(row, col, !(state.pinned && row === state.row && col === state.col));
@@ -248,7 +256,8 @@
     }
     const pixel = width / stored.size[1];
     const [column, row] = [0, 1].map((i) => stored.center[2 * tile + i]);
-    return { x0: (column + 0.5) * pixel, y0: (row + 0.5) * pixel, scale: pixel / stored.inv_angstrom_per_pixel };
+    const scale = pixel / stored.inv_angstrom_per_pixel;
+    return { x0: (column + 0.5) * pixel, y0: (row + 0.5) * pixel, scale };
   }
 
   function brightness(list) {
@@ -263,7 +272,8 @@
     list.forEach((spot, i) => {
       if (bright[i] <= 0) return;
       context.beginPath();
-      context.arc(place.x0 + spot.x * place.scale, place.y0 + spot.y * place.scale, radius + (filled ? 0 : 1.5), 0, 7);
+      const [x, y] = [place.x0 + spot.x * place.scale, place.y0 + spot.y * place.scale];
+      context.arc(x, y, radius + (filled ? 0 : 1.5), 0, 7);
       context.globalAlpha = filled ? bright[i] : 0.15 + 0.85 * bright[i];
       context.fillStyle = hue;
       if (filled) context.fill();
@@ -291,7 +301,8 @@
   let atlas = null;
 
   function nearestTile() {
-    const [row, col] = [state.row, state.col].map((v, i) => Math.min(Math.round(v / stored.every), stored.grid[i] - 1));
+    const [row, col] = [state.row, state.col].map(
+      (v, i) => Math.min(Math.round(v / stored.every), stored.grid[i] - 1));
     return { row, col, tile: row * stored.grid[1] + col };
   }
 
@@ -309,7 +320,8 @@
   }
 
   function drawScale(context, place, height) {
-    Object.assign(context, { fillStyle: "#fff", strokeStyle: "#000", lineWidth: 3, font: "12px system-ui, sans-serif" });
+    Object.assign(context, { fillStyle: "#fff", strokeStyle: "#000", lineWidth: 3 });
+    context.font = "12px system-ui, sans-serif";
     context.strokeText("0.5 Å⁻¹", 10, height - 17);
     context.fillText("0.5 Å⁻¹", 10, height - 17);
     context.strokeRect(10, height - 12, 0.5 * place.scale, 3);
@@ -327,7 +339,8 @@
     const point = state.row * cols + state.col;
     const at = [state.col, state.row].map((v) => String(Number((v * data.step_nm).toPrecision(5))));
     $("point").textContent = `Row ${state.row}, column ${state.col}`;
-    $("place").textContent = `x ${at[0]} nm, y ${at[1]} nm${state.pinned ? " · pinned" : ""}${stored ? elsewhere() : ""}`;
+    const notes = (state.pinned ? " · pinned" : "") + (stored ? elsewhere() : "");
+    $("place").textContent = `x ${at[0]} nm, y ${at[1]} nm${notes}`;
     const sets = maps.map((map, i) => ({
       list: spotsOf(map, point, i ? 0 : state.rank), hue: MAP_COLORS[i],
     }));
@@ -335,8 +348,37 @@
     const tile = stored ? nearestTile().tile : 0;
     maps.forEach((_, i) => drawSimulated($(`simulated-${i}`), sets[i].list, MAP_COLORS[i], tile));
     if (stored) drawMeasured(sets.filter((_, i) => $(`overlay-${i}`).checked));
+    showBeams(point);
     showSolutions(point);
     showValues(point);
+  }
+
+  // Marks in the color keys where the beam runs through the crystal, reduced by the Laue group.
+  function showBeams(point) {
+    for (const mark of document.querySelectorAll(".key i")) mark.remove();
+    maps.forEach((map, i) => {
+      const crystal = crystals[map.crystal[point]];
+      if (!crystal) return;
+      const [x, y] = beam(crystal, solution(map, point, i ? 0 : state.rank).euler);
+      const [x0, y0, width, height] = data.keys[crystal.laue].place;
+      const at = `left: ${100 * (x0 + x * width)}%; top: ${100 * (y0 - y * height)}%`;
+      const mark = element("i", { style: `${at}; background: ${MAP_COLORS[i]}`, title: map.name });
+      document.querySelector(`[data-laue="${crystal.laue}"]`).append(mark);
+    });
+  }
+
+  // Stereographic coordinates of the beam in the sector that the color key shows.
+  function beam(crystal, euler) {
+    const G = matrix(euler);
+    const { operators, normals } = data.keys[crystal.laue];
+    for (const sign of [1, -1]) {
+      for (const rows of operators) {
+        const [x, y, z] = rows.map((row) => sign * (row[0] * G[2] + row[1] * G[5] + row[2] * G[8]));
+        const inside = normals.every((n) => n[0] * x + n[1] * y + n[2] * z > -1e-6);
+        if (inside && z > -1e-6) return [x / (1 + z), y / (1 + z)];
+      }
+    }
+    return [0, 0];
   }
 
   function showSolutions(point) {
@@ -356,12 +398,17 @@
     const off = map.off ? map.off[point * map.best + rank] : NaN;
     const label = element("th", { scope: "row" }, String(rank + 1));
     if (number === 0 && map.best > 1) {
-      const radio = element("input", { type: "radio", name: "rank", "aria-label": `overlay solution ${rank + 1}` });
+      const radio = element("input", { type: "radio", name: "rank" });
+      radio.setAttribute("aria-label", `show the spots of solution ${rank + 1}`);
       radio.checked = rank === state.rank;
       radio.addEventListener("change", () => { state.rank = rank; showPoint(); });
       label.prepend(radio);
     }
-    const cells = [...euler.map((v) => v.toFixed(1)), score <= 1 ? score.toFixed(3) : String(Number(score.toPrecision(4))), Number.isNaN(off) ? "" : off.toFixed(2)];
+    const cells = [
+      ...euler.map((v) => v.toFixed(1)),
+      score <= 1 ? score.toFixed(3) : String(Number(score.toPrecision(4))), // of other programs
+      Number.isNaN(off) ? "" : off.toFixed(2),
+    ];
     return element("tr", {}, label, ...cells.map((v) => element("td", {}, v)));
   }
 
@@ -382,11 +429,13 @@
     const canvas = event.currentTarget;
     const box = canvas.getBoundingClientRect();
     const place = geometry(box.width, stored ? nearestTile().tile : 0);
-    const [x, y] = [(event.clientX - box.left - place.x0) / place.scale, (event.clientY - box.top - place.y0) / place.scale];
+    const x = (event.clientX - box.left - place.x0) / place.scale;
+    const y = (event.clientY - box.top - place.y0) / place.scale;
     const q = Math.hypot(x, y);
     const list = state.sets[canvas.dataset.map || 0].list;
     const near = list.map((s) => [Math.hypot(s.x - x, s.y - y), s]).sort((a, b) => a[0] - b[0])[0];
-    const hkl = near && near[0] < 2 * data.optics.disk_radius_inv_angstrom ? `, (${near[1].hkl.join(" ")})` : "";
+    const found = near && near[0] < 2 * data.optics.disk_radius_inv_angstrom;
+    const hkl = found ? `, (${near[1].hkl.join(" ")})` : "";
     $("reading").textContent = `q = ${q.toFixed(3)} Å⁻¹, d = ${(1 / q).toFixed(2)} Å${hkl}`;
   }
 
@@ -426,7 +475,9 @@
     canvas.addEventListener("pointermove", readout);
     canvas.addEventListener("pointerleave", () => { $("reading").textContent = "\u00a0"; });
   }
-  for (const box of document.querySelectorAll("#panel input[type=checkbox]")) box.addEventListener("change", showPoint);
+  for (const box of document.querySelectorAll("#panel input[type=checkbox]")) {
+    box.addEventListener("change", showPoint);
+  }
   $("size").value = parseFloat(getComputedStyle($("maps")).getPropertyValue("--size"));
   $("size").addEventListener("input", () => $("maps").style.setProperty("--size", `${$("size").value}px`));
   $("edges").addEventListener("change", () => $("maps").classList.toggle("edges", $("edges").checked));
@@ -439,5 +490,5 @@
     image.src = stored.png;
     image.decode().then(() => { atlas = image; showPoint(); });
   }
-  window.report = { data, crystals, maps, spots, geometry };
+  window.report = { data, crystals, maps, spots, geometry, beam };
 })();

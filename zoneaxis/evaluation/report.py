@@ -107,6 +107,8 @@ def _page(
     view = view_scan(scan, optics.disk_radius_inv_angstrom) if scan is not None else None
     grains = tuple(_grains(one) for one in maps)
     keys = pictures.key_pictures(maps)
+    places = {laue: key.place for laue, key in keys.items()}
+    data = explorer_data(maps, names, comparison, grains, view, optics, places)
     shown = {
         "title": title or " against ".join(("Orientation map", *names[1:])),
         "names": names,
@@ -114,9 +116,9 @@ def _page(
         "scan": scan,
         "comparison": comparison,
         "headline": _headline(map, comparison),
-        "data": _json(explorer_data(maps, names, comparison, grains, view, optics)),
+        "data": _json(data),
         "keys": keys,
-        "orientations": pictures.orientation_pictures(maps, names) + keys,
+        "orientations": [*pictures.orientation_pictures(maps, names), *keys.values()],
         "sigma": f"{pole_figures.SIGMA_DEG:g}",
         "textures": pictures.texture_pictures(maps, names),
         "confidences": pictures.confidence_pictures(maps, comparison, names),

@@ -50,6 +50,7 @@ def explorer_data(
     grains: tuple[Grains | None, ...],
     view: ScanView | None,
     optics: Optics,
+    keys: dict[str, tuple[float, ...]],
 ) -> dict[str, Any]:
     """Return everything that the linked maps show.
 
@@ -60,6 +61,8 @@ def explorer_data(
         grains: of each map, None where there are none.
         view: of their scan.
         optics: of the spots that are drawn over patterns.
+        keys: where the color key of each Laue group has its origin, and how long its unit is: x,
+            y, width and height as shares of the picture.
     """
     crystals = [crystal for one in known_crystals(maps) for crystal in one]
     layers = [
@@ -86,6 +89,7 @@ def explorer_data(
             }
             for i, one in enumerate(maps)
         ],
+        "keys": {crystal.point_group.laue.name: _sector(crystal, keys) for crystal in crystals},
         "crystals": [_reflections(crystal, optics) for crystal in crystals],
         "optics": {
             "k0_inv_angstrom": 1 / optics.wavelength_angstrom,
@@ -277,9 +281,20 @@ def _reflections(crystal: Crystal, optics: Optics) -> dict[str, Any]:
         hkl, g, strength = hkl[kept], g[kept], strength[kept]
     return {
         "name": crystal.name,
+        "laue": crystal.point_group.laue.name,
         "hkl": packed(hkl.astype(np.int16)),
         "g_inv_angstrom": packed(g.astype(np.float32)),
         "strength": packed(strength.astype(np.float32)),
+    }
+
+
+def _sector(crystal: Crystal, keys: dict[str, tuple[float, ...]]) -> dict[str, Any]:
+    """Return what reduces a direction to the sector of the color key, and places it there."""
+    laue = crystal.point_group.laue
+    return {
+        "place": keys[laue.name],
+        "operators": laue.proper_subgroup.to_matrix().tolist(),
+        "normals": laue.fundamental_sector.data.tolist(),
     }
 
 

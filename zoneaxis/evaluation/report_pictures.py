@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +33,7 @@ LEGEND_IN = 0.8
 MARGIN_IN = 0.4
 PLOT_SIZE_IN = (3.6, 3.0)
 CSS_PX_PER_IN = 96
+PAD_IN = 0.06
 
 Maps = tuple[OrientationMap, ...]  # the map, and the reference if there is one
 Names = tuple[str, ...]
@@ -48,12 +49,14 @@ class Picture:
         width_px: natural width on the page; all pictures share one scale.
         caption: what is seen.
         rows: cells of a small table under the caption.
+        place: of a color key, its origin and unit as shares of width and height.
     """
 
     png: str
     width_px: int
     caption: str
     rows: tuple[tuple[str, ...], ...] = ()
+    place: tuple[float, ...] = ()
 
 
 def orientation_pictures(maps: Maps, names: Names) -> list[Picture]:
@@ -69,19 +72,32 @@ def orientation_pictures(maps: Maps, names: Names) -> list[Picture]:
     ]
 
 
-def key_pictures(maps: Maps) -> list[Picture]:
+def key_pictures(maps: Maps) -> dict[str, Picture]:
     """Return the IPF color key of each Laue group among the crystals."""
     groups: dict[str, list[Crystal]] = {}
     for crystal in (crystal for one in maps for crystal in one.crystals):
         groups.setdefault(crystal.point_group.laue.name, []).append(crystal)
-    pictures = []
+    pictures = {}
     for laue, crystals in groups.items():
         key = _figure(2.4, 2.4)
-        figures.ipf_key(key, crystals[0])
+        ax = figures.ipf_key(key, crystals[0])
         names = " and ".join(dict.fromkeys(crystal.name for crystal in crystals))
-        caption = f"Color key: directions of {names}, Laue group {laue}."
-        pictures.append(_picture(key, caption))
+        picture = _picture(key, f"Color key: directions of {names}, Laue group {laue}.")
+        pictures[laue] = replace(picture, place=_place(ax))
     return pictures
+
+
+def _place(ax: "Axes") -> tuple[float, float, float, float]:
+    """Return where (0, 0) of the data lies in a saved picture, and how long 1 is, as shares."""
+    figure = ax.figure
+    box = figure.get_tightbbox().padded(PAD_IN)
+    (x0, y0), (x1, y1) = ax.transData.transform([(0, 0), (1, 1)]) / figure.dpi
+    return (
+        (x0 - box.x0) / box.width,
+        (box.y1 - y0) / box.height,
+        (x1 - x0) / box.width,
+        (y1 - y0) / box.height,
+    )
 
 
 def texture_pictures(maps: Maps, names: Names) -> list[Picture]:
@@ -319,7 +335,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _picture(figure: "Figure", caption: str, rows: tuple[tuple[str, ...], ...] = ()) -> Picture:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.06)
+    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=PAD_IN)
     png = buffer.getvalue()
     width = int.from_bytes(png[16:20], "big")  # of the header that every PNG begins with
     width_px = round(width * CSS_PX_PER_IN / figures.STYLE["savefig.dpi"])
