@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoneaxis.cli.figures import SUFFIXES, figure_to
 from zoneaxis.cli.options import CrystalName, PixelSize, ScanPath, StepSize
 from zoneaxis.cli.scan_options import (
     Bin,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from zoneaxis.scans.detectors import Detector
     from zoneaxis.scans.scan import Scan
     from zoneaxis.scans.survey import Survey
+
+
+FIGURE_IN = (7.2, 3.5)
 
 
 class Kind(StrEnum):
@@ -55,11 +59,11 @@ def calibrate(
 ) -> None:
     """Measure pixel size, ellipse and drift of a scan on the reflections of its crystal."""
     from zoneaxis.diffraction.crystal import load_crystal
-    from zoneaxis.evaluation.scan_figures import save_calibration_figure
+    from zoneaxis.evaluation.scan_figures import calibration_figure
     from zoneaxis.scans.calibration import calibrate as calibrate_survey
     from zoneaxis.scans.survey import survey_scan
 
-    _require_outputs({json: (".json",), figure: (".png", ".pdf", ".svg")})
+    _require_outputs({json: (".json",), figure: SUFFIXES})
     structure = load_crystal(crystal)
     opened = open_scan(context.params)
     near = None if from_scratch else opened.inv_angstrom_per_pixel
@@ -68,8 +72,8 @@ def calibrate(
     found = calibrate_survey(survey, structure, near_inv_angstrom=near)
     _tell(found, survey, near)
     if figure:
-        save_calibration_figure(figure, survey, found, structure)
-        say(f"Figure in {figure}")
+        with figure_to(figure, *FIGURE_IN) as canvas:
+            calibration_figure(canvas, survey, found, structure)
     if found.size.rivals:
         sizes = ", ".join(
             f"{s:.5f}" for s in (found.size.inv_angstrom_per_pixel, *found.size.rivals)
@@ -115,11 +119,11 @@ def virtual(
     mask: Mask = None,
 ) -> None:
     """Make a virtual bright field, dark field or other image of a scan, and a mask from it."""
-    from zoneaxis.evaluation.scan_figures import save_virtual_figure
+    from zoneaxis.evaluation.scan_figures import virtual_figure
     from zoneaxis.scans.detectors import IMAGES, otsu_mask, save_image, virtual_images
 
     images = (*IMAGES, ".npy")
-    _require_outputs({out: images, save_mask: images, figure: (".png", ".pdf", ".svg")})
+    _require_outputs({out: images, save_mask: images, figure: SUFFIXES})
     opened = open_scan(context.params)
     chosen = _detector(opened, detector, inner_px, outer_px, at_px)
     total = opened.shape[0] * opened.shape[1]
@@ -136,8 +140,8 @@ def virtual(
         save_image(save_mask, measured)
         say(f"{measured.mean():.1%} of {total} points are specimen; mask in {save_mask}")
     if figure:
-        save_virtual_figure(figure, opened, chosen, image)
-        say(f"Figure in {figure}")
+        with figure_to(figure, *FIGURE_IN) as canvas:
+            virtual_figure(canvas, opened, chosen, image)
 
 
 def _detector(

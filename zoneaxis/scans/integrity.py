@@ -1,6 +1,9 @@
 """Whether a scan file holds all the patterns that its header promises."""
 
+import json
+import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -51,8 +54,12 @@ def _check_blockfile(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def _check_numpy(path: Path) -> None:
-    data = np.load(path, mmap_mode="r")
-    _require_size(path, path.stat().st_size, data.offset + data.nbytes)
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version[0] == 1 else None
+        shape, _, dtype = (read or np.lib.format.read_array_header_2_0)(file)
+        start = file.tell()
+    _require_size(path, path.stat().st_size - start, math.prod(shape) * dtype.itemsize)
 
 
 def _require_size(path: Path, size: int, expected: int) -> None:
@@ -64,16 +71,18 @@ def _require_size(path: Path, size: int, expected: int) -> None:
 
 
 def _zarr_chunks(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
-    import zarr
+    """Return the same as `_hdf5_chunks`; a chunk of Zarr 2 is a file below its array's folder."""
+    for described in path.rglob(".zarray"):
+        array = json.loads(described.read_text(encoding="utf-8"))
+        if math.prod(array["shape"]) == math.prod(shape):
+            files = described.parent.rglob("*")
+            written = sum(file.is_file() and not file.name.startswith(".") for file in files)
+            return written, _n_chunks(array["shape"], array["chunks"])
+    return 0, 0
 
-    arrays = []
-    zarr.open(str(path), mode="r").visitvalues(arrays.append)
-    counts = [
-        (a.nchunks_initialized, a.nchunks)
-        for a in arrays
-        if getattr(a, "size", 0) == np.prod(shape)
-    ]
-    return counts[0] if counts else (0, 0)
+
+def _n_chunks(shape: Sequence[int], chunks: Sequence[int]) -> int:
+    return math.prod(-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True))
 
 
 def _hdf5_chunks(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -81,9 +90,8 @@ def _hdf5_chunks(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
     counts = []
 
     def count(_: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset) and item.size == np.prod(shape) and item.chunks:
-            grid = [-(-n // chunk) for n, chunk in zip(item.shape, item.chunks, strict=True)]
-            counts.append((item.id.get_num_chunks(), int(np.prod(grid))))
+        if isinstance(item, h5py.Dataset) and item.size == math.prod(shape) and item.chunks:
+            counts.append((item.id.get_num_chunks(), _n_chunks(item.shape, item.chunks)))
 
     with h5py.File(path) as file:
         file.visititems(count)
