@@ -1,8 +1,8 @@
 """`zoneaxis overlay`, `ambiguity` and `zone-axes`: what patterns show, and what they leave open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -18,12 +18,12 @@ from zoneaxis.cli.options import (
     ScanPath,
     Voltage,
 )
+from zoneaxis.cli.scan_options import Bin, CalibrationFile, Crop, CropPatterns, ScanShape, open_scan
 from zoneaxis.cli.terminal import console, say
 from zoneaxis.errors import SettingsError
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import SubFigure
 
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.ambiguity import Candidate, DirectionScores
@@ -45,6 +45,7 @@ ThicknessNm = Annotated[
 
 
 def overlay(
+    context: typer.Context,
     scan: ScanPath,
     map_path: MapPath,
     point: Points,
@@ -55,6 +56,11 @@ def overlay(
     crystal: Annotated[str | None, typer.Option(help="Name or CIF; default: the map's.")] = None,
     thickness_nm: ThicknessNm = None,
     inv_angstrom_per_pixel: PixelSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
     voltage_kv: Voltage = 300.0,
     convergence_mrad: Convergence = 1.5,
     precession_deg: Precession = 0.0,
@@ -72,7 +78,7 @@ def overlay(
     paths = [map_path, *([reference] if reference else [])]
     maps = [OrientationMap.load(path, structure) for path in paths]
     points = [_point(text) for text in point]
-    opened, patterns = _open(scan, points, inv_angstrom_per_pixel)
+    opened, patterns = _open(context.params, points)
     for path, found in zip(paths, maps, strict=True):
         _require_indexed(path, found, opened.shape, points)
     optics = Optics(voltage_kv, convergence_mrad, precession_deg, k_max)
@@ -89,11 +95,12 @@ def overlay(
                 reference_euler_deg=maps[-1].euler_deg[at][0],
                 thickness_nm=thickness_nm or float("nan"),
             )
-            _title(row, at)
+            row.supylabel(f"point {at[0]}, {at[1]}", fontsize="medium")
             draw_overlay(row, drawn, names)
 
 
 def ambiguity(
+    context: typer.Context,
     scan: ScanPath,
     point: Points,
     out: FigureOut,
@@ -105,6 +112,11 @@ def ambiguity(
     step_deg: Annotated[float, typer.Option(help="Spacing of the templates.")] = 2.0,
     json: Annotated[Path | None, typer.Option(help="Lists to write, .json.")] = None,
     inv_angstrom_per_pixel: PixelSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
     voltage_kv: Voltage = 300.0,
     convergence_mrad: Convergence = 1.5,
     precession_deg: Precession = 0.0,
@@ -128,7 +140,7 @@ def ambiguity(
     if not 0 < share <= 1:
         raise SettingsError(f"--share {share}: expected above 0, up to 1.")
     points = [_point(text) for text in point]
-    opened, patterns = _open(scan, points, inv_angstrom_per_pixel)
+    opened, patterns = _open(context.params, points)
     optics = Optics(voltage_kv, convergence_mrad, precession_deg, k_max)
     indexer, score = _scorer(model, crystal, optics, step_deg)
     pixel, structure = opened.inv_angstrom_per_pixel, indexer.crystals[0]
@@ -146,7 +158,7 @@ def ambiguity(
     with figure_to(out, 13, 3.9 * len(points)) as figure:
         rows = figure.subfigures(len(points), 1, squeeze=False)[:, 0]
         for i, row in enumerate(rows):
-            _title(row, points[i])
+            row.supylabel("point {}, {}".format(*points[i]), fontsize="medium")
             draw_ambiguity(row, patterns[i], lists[i], scores, i, optics, pixel)
 
 
@@ -238,26 +250,23 @@ def _point(text: str) -> tuple[int, int]:
     return row, column
 
 
-def _open(
-    scan: Path, points: list[tuple[int, int]], inv_angstrom_per_pixel: float | None
-) -> tuple["Scan", "np.ndarray"]:
+def _open(given: Mapping[str, Any], points: list[tuple[int, int]]) -> tuple["Scan", "np.ndarray"]:
     """Open a scan of known pixel size and read the patterns of some points, (n, h, w)."""
     import numpy as np
 
     from zoneaxis.scans.indexing import usable
-    from zoneaxis.scans.scan import Scan
 
-    opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel)
+    opened = open_scan(given)
     if opened.inv_angstrom_per_pixel is None:
         raise SettingsError(
-            f"{scan} does not say how large a pattern pixel is: give it in 1/Angstrom "
+            f"{opened.path} does not say how large a pattern pixel is: give it in 1/Angstrom "
             "with --inv-angstrom-per-pixel."
         )
     rows, columns = opened.shape
     for row, column in points:
         if not (0 <= row < rows and 0 <= column < columns):
             raise SettingsError(
-                f"--point {row},{column}: {scan} has rows 0 to {rows - 1} and columns 0 to "
+                f"--point {row},{column}: {opened.path} has rows 0 to {rows - 1} and columns 0 to "
                 f"{columns - 1}."
             )
     read = [opened.read(slice(r, r + 1), slice(c, c + 1))[0, 0] for r, c in points]
@@ -315,10 +324,6 @@ def _scorer(
         return DirectionScores(templates.crystals[0], directions, values, additive=False)
 
     return templates, correlations
-
-
-def _title(figure: "SubFigure", point: tuple[int, int]) -> None:
-    figure.suptitle(f"point {point[0]}, {point[1]}", fontsize="medium", x=0.005, ha="left")
 
 
 def _table(point: tuple[int, int], listed: "list[Candidate]") -> Table:

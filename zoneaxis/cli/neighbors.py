@@ -1,12 +1,23 @@
 """`zoneaxis correlate` and `smooth`: what neighboring points of a scan have in common."""
 
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoneaxis.cli.figures import FigureOut, figure_to, require_figure_path
 from zoneaxis.cli.options import Convergence, MapOut, PixelSize, ScanPath, StepSize, Voltage
+from zoneaxis.cli.scan_options import (
+    Bin,
+    CalibrationFile,
+    Crop,
+    CropPatterns,
+    Mask,
+    ScanShape,
+    open_scan,
+)
 from zoneaxis.cli.terminal import progress_bar, say
 from zoneaxis.errors import SettingsError
 
@@ -15,7 +26,43 @@ if TYPE_CHECKING:
     from zoneaxis.scans.scan import Scan
 
 
+class Neighbors(StrEnum):
+    """Which neighbors each pattern is averaged with before it is indexed."""
+
+    NONE = "none"
+    ALL = "all"
+    SIMILAR = "similar"
+
+
+Average = Annotated[
+    Neighbors,
+    typer.Option(
+        help="Average each pattern with its eight neighbors first: all, or as far as they are "
+        "similar, which keeps grain boundaries."
+    ),
+]
+
+
+def averaged(scan: "Scan", given: Mapping[str, Any]) -> "Scan":
+    """Return a scan averaged as the option `average` of a command says, and no other way.
+
+    Raises:
+        SettingsError: other processes are asked to do the work, which cannot open such a scan.
+    """
+    from zoneaxis.evaluation.postprocessing import averaged_scan, similarity_weights
+
+    if given["average"] == Neighbors.NONE:
+        return scan
+    if given.get("workers") not in (None, 1) or given.get("scheduler"):
+        raise SettingsError("--average works in one process: leave --workers and --scheduler out.")
+    if given["average"] == Neighbors.ALL:
+        return averaged_scan(scan)
+    optics = given.get("voltage_kv", 300.0), given.get("convergence_mrad", 1.5)
+    return averaged_scan(scan, similarity_weights(correlation_of(scan, *optics).coefficient, 1.0))
+
+
 def correlate(
+    context: typer.Context,
     scan: ScanPath,
     out: FigureOut,
     data: Annotated[
@@ -28,8 +75,14 @@ def correlate(
     plain: Annotated[
         bool, typer.Option(help="Correlate recorded intensities, background and all.")
     ] = False,
-    inv_angstrom_per_pixel: PixelSize = None,
     step_nm: StepSize = None,
+    inv_angstrom_per_pixel: PixelSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
+    mask: Mask = None,
     voltage_kv: Voltage = 300.0,
     convergence_mrad: Convergence = 1.5,
 ) -> None:
@@ -39,23 +92,23 @@ def correlate(
     from zoneaxis.evaluation.correlation_figures import draw_correlation
     from zoneaxis.evaluation.image_axes import is_flat
     from zoneaxis.files import atomic_path, require_writable
-    from zoneaxis.scans.scan import Scan
 
     require_figure_path(out)
     if data is not None and require_writable(data).suffix != ".npz":
         raise SettingsError(f"--data {data}: the name of the arrays ends in .npz.")
-    opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel, step_nm=step_nm)
+    opened = open_scan(context.params)
     found = correlation_of(opened, voltage_kv, convergence_mrad, plain)
     if data is not None:
         names = ("mean", "lowest", "spots", "coefficient")
         with atomic_path(data) as path:
             np.savez_compressed(path, **{name: getattr(found, name) for name in names})
         say(f"Arrays in {data}")
-    with figure_to(out, *((6, 7) if is_flat(opened.shape) else (13, 3.8))) as figure:
+    with figure_to(out, *((6, 7) if is_flat(opened.shape) else (13, 3.3))) as figure:
         draw_correlation(figure, found, opened.step_nm)
 
 
 def smooth(
+    context: typer.Context,
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Orientation map, n best.")],
     out: MapOut,
     scan: Annotated[
@@ -69,6 +122,12 @@ def smooth(
         float, typer.Option(help="Orientations nearer than this vote for each other.")
     ] = 5.0,
     inv_angstrom_per_pixel: PixelSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
+    mask: Mask = None,
     voltage_kv: Voltage = 300.0,
     convergence_mrad: Convergence = 1.5,
 ) -> None:
@@ -76,7 +135,6 @@ def smooth(
     from zoneaxis.evaluation.postprocessing import equal_weights, similarity_weights, vote
     from zoneaxis.files import require_writable
     from zoneaxis.scans.orientation_map import OrientationMap
-    from zoneaxis.scans.scan import Scan
 
     require_writable(out)
     if not 0 <= weight <= 1:
@@ -86,7 +144,7 @@ def smooth(
     found = OrientationMap.load(map_path)
     weights = equal_weights(found.shape, weight)
     if scan is not None:
-        opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel)
+        opened = open_scan(context.params)
         if opened.shape != found.shape:
             raise SettingsError(
                 f"{scan} has {opened.shape[0]} x {opened.shape[1]} points and {map_path} "

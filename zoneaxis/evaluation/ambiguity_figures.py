@@ -155,7 +155,8 @@ def _mark(ax: "Axes", euler_deg: np.ndarray, label: str, scores: DirectionScores
     place = x / (1 + z), y / (1 + z)
     circle = Line2D(*np.reshape(place, (2, 1)), marker="o", mfc="none", mec=MARK, ms=8, mew=1.4)
     style = {"color": MARK, "weight": "bold", "annotation_clip": False}
-    text = Annotation(label, place, xytext=(6, 5), textcoords="offset points", **style)
+    beside, side = ((7, -3), "left") if label == "1" else ((-7, -3), "right")
+    text = Annotation(label, place, xytext=beside, textcoords="offset points", ha=side, **style)
     for artist in (circle, text):  # not by the methods of orix, which want vectors
         artist.set_clip_on(False)
         artist.set_zorder(5)

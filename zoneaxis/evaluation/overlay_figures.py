@@ -94,7 +94,7 @@ def outline_spots(
             y + (margin + 1.5 if below else -margin - 1.5),
             miller_label(hkl),
             color=color,
-            fontsize="x-small",
+            fontsize="small",
             ha="center",
             va="top" if below else "bottom",
         )

@@ -120,7 +120,8 @@ def averaged_scan(scan: Scan, weights: np.ndarray | None = None) -> Scan:
         dtype=np.float32,
         meta=np.empty((0,) * 4, np.float32),
     )
-    return replace(scan, patterns=averaged)
+    # A history would be pickled in place of the patterns, without the average.
+    return replace(scan, patterns=averaged, history=())
 
 
 def vote(

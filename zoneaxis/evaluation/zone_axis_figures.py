@@ -40,15 +40,16 @@ def draw_zone_axes(
     """
     if scores is not None:
         figure, right = figure.subfigures(1, 2, width_ratios=(2.1, 1.3))
-        marked = dict(zip(names, euler_deg, strict=True))
+        right = right.subfigures(3, 1, height_ratios=(1, 2, 1))[1]
+        marked = dict(zip("ab", euler_deg, strict=True))
         ax = draw_confidence_difference(right, scores, marked)
-        ax.set_title(f"{names[0]} less {names[1]}", pad=20)
+        ax.set_title("what the indexer thinks of a, less of b", pad=24)
     grid = figure.subplots(2, 2)
     size = patterns.shape[-1]
     center = (size // 2, size // 2)
-    for ax, pattern, name in zip(grid[0], patterns, names, strict=True):
+    for ax, pattern, letter, name in zip(grid[0], patterns, "ab", names, strict=True):
         pattern_image(ax, pattern, inv_angstrom_per_pixel, disk_radius_inv_angstrom, center)
-        ax.set_title(f"{name}, dynamical")
+        ax.set_title(f"{letter}: {name}, dynamic")
     reach = size / 2 * inv_angstrom_per_pixel
     largest = max(
         float(np.abs(bright_differences(pair, k)).max()) for k in ("kinematic", "dynamic")
