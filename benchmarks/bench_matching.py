@@ -21,6 +21,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,12 +118,11 @@ def matchers(crystal: Crystal, data: dict, threads: int) -> dict[str, tuple[Matc
     full = Acom(crystal, optics, STEP_DEG)
     directions = len(full.directions)
     found["py4DSTEM"] = full.match, directions
-    found["py4DSTEM, coarse first"] = coarse.match, directions
+    found["py4DSTEM, coarse to fine"] = coarse.match, directions
     if importlib.util.find_spec("pyxem"):
-        for label, share in {"": 1.0, ", a tenth": 0.1}.items():
-            kept = {"share_matched": share, "threads": threads}
-            pyxem = Pyxem(crystal, optics, full.directions, **kept)
-            found[f"pyxem{label}"] = pyxem.match, directions
+        pyxem = Pyxem(crystal, optics, full.directions, threads)
+        found["pyxem"] = pyxem.match, directions
+        found["pyxem, a tenth in full"] = partial(pyxem.match, share=0.1), directions
     return found
 
 

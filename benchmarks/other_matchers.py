@@ -12,10 +12,10 @@ beam along -z: G = O diag(1, -1, -1).
 `get_azimuthal_integral2d`, the median of each ring subtracted as background, `get_orientation` with
 diffsims' library, on all threads. Its documented setting (square root of the patterns, templates as
 they are, excitation errors up to 0.1) finds 2 to 13 % of the multislice patterns within 5 degrees;
-the one here was the best of some sixty tried on them. Its `to_rotation` supposes a mirror normal to
-y, which trigonal crystals lack, and turns by 180 degrees: the matrices are made here from template,
-shift and mirror. Polygons of the polar bins, which take seconds and depend on the frame alone, are
-computed once.
+the one here was the best of some sixty tried on them. The matrices are made from template, shift
+and mirror: its `to_rotation` supposes a mirror normal to y, which trigonal crystals lack, turns by
+180 degrees, and forgets that its angles are edges of polar bins. Polygons of the bins, which take
+seconds and depend on the frame alone, are computed once.
 """
 
 import contextlib
@@ -133,13 +133,7 @@ class Pyxem:
     """pyxem's polar template matching with diffsims' kinematic library."""
 
     def __init__(
-        self,
-        crystal: Crystal,
-        optics: Optics,
-        directions: np.ndarray,
-        *,
-        share_matched: float,
-        threads: int,
+        self, crystal: Crystal, optics: Optics, directions: np.ndarray, threads: int
     ) -> None:
         """Simulate the library.
 
@@ -147,8 +141,6 @@ class Pyxem:
             crystal: with an inversion center.
             optics: illumination and largest wave vector.
             directions: of the templates in the crystal frame, shape (n, 3).
-            share_matched: of the templates that pass to the full matching (its frac_keep, 0.1
-                by default) after one of the rings' sums.
             threads: of numba and Dask.
         """
         import dask
@@ -160,7 +152,7 @@ class Pyxem:
         dask.config.set(scheduler="threads", num_workers=threads)
         numba.set_num_threads(threads)
         hs.preferences.General.show_progressbar = False
-        self._optics, self._share, self._slices = optics, share_matched, {}
+        self._optics, self._slices = optics, {}
         x, y, z = directions.T
         tilt = np.arctan2(np.hypot(x, y), z)
         euler = np.rad2deg(np.stack([0 * tilt, tilt, np.arctan2(x, y)], axis=-1))
@@ -176,16 +168,24 @@ class Pyxem:
         for spots in self._simulation.coordinates:
             spots.intensity = spots.intensity**POWER
 
-    def match(self, patterns: np.ndarray, pixel: float) -> Found:
-        """Find orientations; patterns in counts, pixel in 1/Angstrom."""
+    def match(self, patterns: np.ndarray, pixel: float, share: float = 1.0) -> Found:
+        """Find orientations.
+
+        Args:
+            patterns: counts, shape (n, height, width).
+            pixel: in 1/Angstrom.
+            share: of the templates that are compared in full (its frac_keep, 0.1 by default),
+                those with the best sums over the rings.
+        """
         polar = self._polar(patterns, pixel)
         start = time.perf_counter()
-        found = polar.get_orientation(self._simulation, frac_keep=self._share)
+        found = polar.get_orientation(self._simulation, frac_keep=share)
         seconds = time.perf_counter() - start
         template, _, turn, mirror = found.data.reshape(-1, 4).T
         base = self._templates[template.astype(int)]
         base = np.where(mirror[:, None, None] < 0, base @ MIRRORED, base)
-        turns = matrices_from_euler(np.stack([turn + 180, 0 * turn, 0 * turn], axis=-1))
+        turn = turn + 180 + IN_PLANE_STEP_DEG / 2  # a shift of 0 is its -180; patterns lie in bins
+        turns = matrices_from_euler(np.stack([turn, 0 * turn, 0 * turn], axis=-1))
         return Found(base @ turns @ BEAM_ALONG_MINUS_Z, np.full(len(patterns), True), seconds)
 
     def _polar(self, patterns: np.ndarray, pixel: float) -> Any:
@@ -207,6 +207,8 @@ class Pyxem:
             radial_range=(inner, self._optics.k_max_inv_angstrom),
             mean=True,
         )
+        radius = polar.axes_manager.signal_axes[1]
+        radius.offset += radius.scale / 2  # bins' middles
         above = polar.data - np.median(polar.data, axis=-1, keepdims=True)
         raised = above.clip(0) ** POWER
         polar.data = raised - raised.mean(axis=(1, 2), keepdims=True)
