@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from zoneaxis.scans.orientation_map import OrientationMap
+
 
 def index(work: Path, scan: Path, out: Path) -> tuple[object, ...]:
     return "index", scan, "--model", work / "model", "--out", out
@@ -200,10 +202,12 @@ def test_a_wrong_suffix(fails, work, tiny_dataset, tmp_path, name):
     assert not (tmp_path / "out.txt").exists()
 
 
-def test_a_single_column_is_no_ang(fails, run, work, scan_of, tmp_path):
+@pytest.mark.parametrize("suffix", [".ang", ".ctf", ".h5"])
+def test_a_scan_of_a_single_column(run, work, scan_of, tmp_path, suffix):
     scan = scan_of(tmp_path / "line.hspy", np.ones((3, 1, 64, 64), np.float32))
-    fails("take .h5", *index(work, scan, tmp_path / "m.ang"))
-    assert run(*index(work, scan, tmp_path / "m.h5")).code == 0
+    out = tmp_path / f"m{suffix}"
+    assert run(*index(work, scan, out)).code == 0
+    assert OrientationMap.load(out).shape == (3, 1)
 
 
 # Data sets

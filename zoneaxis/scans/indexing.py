@@ -82,8 +82,9 @@ def index_scan(
         scan: where the patterns come from.
         batch_size: most patterns given to the indexer at once.
         progress: called with the number of patterns done since the last call.
-        partial: has what a stopped run of the same scan and indexer has found, and keeps what this
-            one finds if it is stopped. Stopped or not, the map has the same bits.
+        partial: has what a stopped run has found, and keeps what this one finds if it is stopped.
+            Its settings tell indexers apart, and scans that no method of `Scan` made; this
+            function adds the rest. Stopped or not, the map has the same bits.
         scheduler: address of a Dask scheduler, "tcp://host:8786", whose workers then do the work.
             They are sent the indexer and open the scan by themselves, under the same path. The
             map has the same bits as here, with as many threads of torch.
@@ -180,8 +181,8 @@ def _grouped(chunks: tuple[int, ...], most: int) -> Iterator[slice]:
 
 def _identity(scan: Scan, batch_size: int) -> dict[str, str]:
     """Return whatever decides which patterns go into which batch, as text."""
-    made = scan.history or scan.patterns.name
-    number = tokenize(made, scan.patterns.chunks, scan.inv_angstrom_per_pixel, scan.mask)[:8]
+    number = tokenize(scan.history, scan.patterns.chunks, scan.inv_angstrom_per_pixel, scan.mask)
+    number = number[:8]  # enough to tell two apart
     return as_text({"scan": scan.path, "patterns": number, "batch_size": batch_size})
 
 
