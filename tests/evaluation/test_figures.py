@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from zoneaxis.diffraction.orientations import ROTATE_180_ABOUT_BEAM, euler_from_matrices
 from zoneaxis.evaluation import figures
 from zoneaxis.evaluation.comparison import compare
+from zoneaxis.evaluation.thresholds import Threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 
 
@@ -142,6 +143,14 @@ def test_histogram_of_perfect_agreement(pair, ax):
 def test_risk_coverage_names_both_confidences(pair, ax):
     figures.risk_coverage(ax, compare(*pair))
     assert {"score", "reliability"} <= set(drawn(ax))
+
+
+def test_risk_coverage_marks_a_threshold(pair, ax):
+    chosen = Threshold("reliability", 0.125, 0.8, 0.02, 0.04, 0.05)
+    figures.risk_coverage(ax, compare(*pair), [chosen])
+    star = next(line for line in ax.lines if line.get_marker() == "*")
+    np.testing.assert_allclose(star.get_xydata(), [[80, 2]])
+    assert "0.125" in drawn(ax)
 
 
 def test_patterns_have_titles_and_a_scale():

@@ -5,6 +5,7 @@ along the beam, into the page. Nothing here touches pyplot or global matplotlib 
 `matplotlib.rc_context(STYLE)` for the fonts of the report.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,8 @@ from zoneaxis.scans.orientation_map import OrientationMap
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+    from zoneaxis.evaluation.thresholds import Threshold
 
 STYLE = {
     "font.size": 9,
@@ -234,12 +237,15 @@ def agreement_map(
     )
 
 
-def risk_coverage(ax: "Axes", comparison: Comparison) -> None:
+def risk_coverage(
+    ax: "Axes", comparison: Comparison, thresholds: Sequence["Threshold"] = ()
+) -> None:
     """Draw the share of wrong points against the share kept, most confident first.
 
     Args:
         ax: empty axes.
         comparison: of the two maps.
+        thresholds: to be marked with what they keep and risk.
     """
     kept = 100 * comparison.risk_coverage["coverage"]
     top = 1.0
@@ -247,6 +253,13 @@ def risk_coverage(ax: "Axes", comparison: Comparison) -> None:
         share = 100 * comparison.risk_coverage[quantity]
         top = max(top, 1.08 * share.max())
         ax.plot(kept, share, line, color=color, markersize=3, linewidth=1.3, label=quantity)
+    for chosen in thresholds:
+        place, color = (
+            (100 * chosen.coverage, 100 * chosen.risk),
+            CONFIDENCE_COLORS[chosen.quantity],
+        )
+        ax.plot(*place, "*", color=color, markeredgecolor="black", markersize=11, zorder=3)
+        ax.annotate(f"{chosen.value:.4g}", place, (0, 8), textcoords="offset points", ha="center")
     ax.set_xlim(0, 103)
     ax.set_ylim(0, top)
     ax.set_xlabel("points kept, most confident first (%)")

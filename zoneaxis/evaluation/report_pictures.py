@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
 from zoneaxis.evaluation.phases import usable
 from zoneaxis.evaluation.report_data import known_crystals
+from zoneaxis.evaluation.thresholds import Threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
@@ -200,8 +201,17 @@ def grain_pictures(grains: Grains, boundaries: Boundaries, name: str) -> list[Pi
     ]
 
 
-def confidence_pictures(maps: Maps, comparison: Comparison | None, names: Names) -> list[Picture]:
-    """Return score and reliability of the maps, and their histograms or what rejecting buys."""
+def confidence_pictures(
+    maps: Maps, comparison: Comparison | None, thresholds: Sequence[Threshold], names: Names
+) -> list[Picture]:
+    """Return score and reliability of the maps, and their histograms or what rejecting buys.
+
+    Args:
+        maps: the map, and the reference if there is one.
+        comparison: of the two.
+        thresholds: to be marked in what rejecting buys.
+        names: what the maps are called.
+    """
     pictures = [
         _map_picture(
             one.shape,
@@ -217,11 +227,11 @@ def confidence_pictures(maps: Maps, comparison: Comparison | None, names: Names)
         figures.confidence_histogram(figure.add_subplot(), maps[0])
         caption = "How many of the indexed points have which score and reliability."
     else:
-        figures.risk_coverage(figure.add_subplot(), comparison)
+        figures.risk_coverage(figure.add_subplot(), comparison, thresholds)
         caption = (
             f"What rejecting buys: of the points that {names[0]} is surest of, the share off by "
             f"more than {RIGHT_DEG:g}°. A curve that falls to the left belongs to a confidence of "
-            "use."
+            "use." + (" Stars: the thresholds named below." if thresholds else "")
         )
     return [*pictures, _picture(figure, caption)]
 

@@ -10,7 +10,7 @@ from zoneaxis.evaluation.breakdown import BREAKDOWNS, break_down
 from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.grain_matching import match_grains
 from zoneaxis.evaluation.grains import Grains
-from zoneaxis.evaluation.thresholds import choose_threshold
+from zoneaxis.evaluation.thresholds import Threshold, choose_threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
@@ -56,15 +56,19 @@ def breakdown_tables(
             continue
 
 
-def threshold_sentences(comparison: Comparison) -> list[str]:
-    """Return which thresholds of score and reliability leave few wrong points, if any do."""
-    sentences = []
+def chosen_thresholds(comparison: Comparison) -> tuple[list[Threshold], list[str]]:
+    """Return thresholds of score and reliability that leave few wrong points, and what they do.
+
+    Where no threshold does, the sentence says so.
+    """
+    thresholds, sentences = [], []
     for quantity in comparison.confidence:
         try:
-            sentences.append(choose_threshold(comparison, quantity).sentence())
+            thresholds.append(choose_threshold(comparison, quantity))
+            sentences.append(thresholds[-1].sentence())
         except MapError as error:
             sentences.append(str(error).split(" Raise --")[0])
-    return sentences
+    return thresholds, sentences
 
 
 def grain_tables(
