@@ -6,9 +6,16 @@ from zoneaxis.diffraction.directions import (
     first_of_orbits,
     full_operators,
     nearest_equivalent_deg,
+    parse_zone_axis,
     sample_directions,
+    zone_axis_euler,
 )
-from zoneaxis.diffraction.orientations import beam_directions, mirrored, reduce_euler
+from zoneaxis.diffraction.orientations import (
+    beam_directions,
+    matrices_from_euler,
+    mirrored,
+    reduce_euler,
+)
 from zoneaxis.errors import SettingsError
 
 
@@ -88,3 +95,40 @@ def test_the_mirrored_half_completes_the_sector(nickelate):
 def test_refuses_a_senseless_step(nickelate, step):
     with pytest.raises(SettingsError, match="step_deg"):
         sample_directions(nickelate, step)
+
+
+@pytest.mark.parametrize(
+    ("text", "uvw"),
+    [
+        ("[10-10]", [2, 1, 0]),
+        ("[1-100]", [1, -1, 0]),
+        ("1 -1 0", [1, -1, 0]),
+        ("<2,2,4>", [1, 1, 2]),
+        ("[0001]", [0, 0, 1]),
+        ("[10 0 -1]", [10, 0, -1]),
+        ("[11-20]", [1, 1, 0]),
+    ],
+)
+def test_zone_axes_are_read(nickelate, text, uvw):
+    assert parse_zone_axis(text, nickelate).tolist() == uvw
+
+
+@pytest.mark.parametrize("text", ["", "[1.5 0 0]", "abc", "[000]", "[10]", "1 -", "[1000]"])
+def test_what_is_no_zone_axis(nickelate, text):
+    with pytest.raises(SettingsError, match="zone axis|four indices"):
+        parse_zone_axis(text, nickelate)
+
+
+def test_the_beam_passes_along_the_zone_axis(nickelate):
+    for uvw in ([2, 1, 0], [0, 0, 1], [1, -1, 3], [0, 0, -1]):
+        euler = zone_axis_euler(np.array(uvw), nickelate, 33.0)
+        axis = uvw @ nickelate.lattice_angstrom
+        np.testing.assert_allclose(
+            matrices_from_euler(euler)[:, 2], axis / np.linalg.norm(axis), atol=1e-12
+        )
+        assert euler[0] == 33
+
+
+def test_four_indices_need_hexagonal_axes(cubic):
+    with pytest.raises(SettingsError, match="no hexagonal axes: give three"):
+        parse_zone_axis("[10-10]", cubic)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from zoneaxis.diffraction.beams import BeamSelection
+from zoneaxis.diffraction.directions import parse_zone_axis, zone_axis_euler
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler
-from zoneaxis.diffraction.zone_axes import compare_zone_axes
+from zoneaxis.diffraction.zone_axes import compare_zone_axes, first_laue_zone_inv_angstrom
 from zoneaxis.errors import SettingsError
 
 # [10-10] and [1-100]; Figure 9 of the paper.
@@ -61,3 +62,17 @@ def test_any_pair_works_and_strangers_share_little(nickelate):
 def test_refuses_another_number_of_orientations(nickelate):
     with pytest.raises(SettingsError, match=r"shape \(3,\)"):
         compare_zone_axes(nickelate, Optics(), PRISMS[0], [30.0])
+
+
+def test_the_first_order_zone_is_where_beams_of_it_are_excited(nickelate):
+    """Independent route: the smallest excitation error among reflections with h . uvw = 1."""
+    for text in ("[10-10]", "[0001]", "[2-1-10]", "[241]"):
+        uvw = parse_zone_axis(text, nickelate)
+        radius = first_laue_zone_inv_angstrom(nickelate, TO_FIRST_ORDER, uvw)
+        matrix = matrices_from_euler(zone_axis_euler(uvw, nickelate))
+        hkl = np.indices((41, 41, 161)).reshape(3, -1).T - [20, 20, 80]
+        hkl = hkl[hkl @ [-1, 1, 1] % 3 == 0]  # obverse
+        g = hkl @ nickelate.reciprocal_inv_angstrom @ matrix
+        height = np.unique(np.round(np.abs(g[:, 2]), 6))[1]
+        k0 = 1 / TO_FIRST_ORDER.wavelength_angstrom
+        assert radius == pytest.approx(np.sqrt(k0**2 - (k0 - height) ** 2), rel=1e-4)

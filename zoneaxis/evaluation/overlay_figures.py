@@ -152,7 +152,7 @@ def draw_overlay(
     fitted = "best at " if fit.fitted else ""
     titles = (
         f"measured, disks of {names[0]}",
-        f"dynamical, {names[0]}, {fitted}{fit.thickness_nm:g} nm",
+        f"dynamic, {names[0]}, {fitted}{fit.thickness_nm:g} nm",
         f"overlay, correlation {fit.correlation:.2f}",
         f"kinematic, {names[1]}",
     )
