@@ -149,6 +149,7 @@ def _share(values: np.ndarray, limit: float) -> float:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return rows of equal keys as a Markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    """Return rows of equal keys as a Markdown table; None is an empty cell."""
+    values = [["" if v is None else str(v) for v in row.values()] for row in rows]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *values]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
