@@ -162,3 +162,26 @@ def test_an_output_that_cannot_be_written(fails, matching, tmp_path, monkeypatch
     fails("the name of a map ends in .ang or .ctf or .h5", *matching[:-1], tmp_path / "m.png")
     monkeypatch.setattr("zoneaxis.files.os.access", lambda path, mode: mode != os.W_OK)
     fails("choose a folder that you own", *matching)
+
+
+def test_refinement_templates_and_reliability(run, fails, matching):
+    """What is asked for is done: each option changes the map, in its own way."""
+    command, out = matching[:-1], matching[-1]
+
+    def found(*options: object) -> OrientationMap:
+        run(*command, out, *options)
+        return OrientationMap.load(out)
+
+    usual = found()
+    assert "camera_scale" not in usual.properties
+    coarse = found("--refine", "nothing")
+    assert np.median(usual.score[..., 0]) > np.median(coarse.score[..., 0])
+    camera = found("--refine", "orientation", "--refine", "camera_length")
+    assert np.isfinite(camera.properties["camera_scale"][camera.indexed]).all()
+    dynamical = found("--dynamical-nm", 20, "--dynamical-nm", 40)
+    assert not np.array_equal(dynamical.score, usual.score)
+    strict = found("--min-reliability", 0.05)
+    kept = usual.indexed & (usual.reliability >= 0.05)
+    np.testing.assert_array_equal(strict.indexed, kept)
+    assert 0 < kept.sum() < usual.indexed.sum()
+    fails("--min-reliability 2", *command, out, "--min-reliability", 2)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,14 +39,26 @@ if TYPE_CHECKING:
     from zoneaxis.scans.partial_map import PartialMap
     from zoneaxis.scans.scan import Scan
 
-HOW = {"out", "workers", "scheduler"}  # options that leave the map as it is
+HOW = {"out", "workers", "scheduler", "min_reliability"}  # what each point gets is the same
 KEPT = "what is done is kept, and the same command goes on"
 Workers = Annotated[
     int | None, typer.Option(help="Processes of one thread each; default: one of all threads.")
 ]
+MinReliability = Annotated[
+    float, typer.Option(help="Mark points of a lower reliability as not indexed, 0 to 1.")
+]
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler whose workers do the work.")
 ]
+
+
+class Refinement(StrEnum):
+    """What template matching may refine."""
+
+    ORIENTATION = "orientation"
+    CAMERA_LENGTH = "camera_length"
+    CENTER = "center"
+    NOTHING = "nothing"
 
 
 def index(
@@ -68,6 +81,7 @@ def index(
     min_confidence: Annotated[
         float | None, typer.Option(help="Mark points with less as not indexed, 0 to 1.")
     ] = None,
+    min_reliability: MinReliability = 0.0,
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -113,6 +127,18 @@ def match(
             help="Points where two halves of the pattern correlate less are noise, not indexed."
         ),
     ] = 0.15,
+    min_reliability: MinReliability = 0.0,
+    refine: Annotated[
+        list[Refinement],
+        typer.Option(help="What is refined beyond the templates' spacing; several times for more."),
+    ] = (Refinement.ORIENTATION,),
+    dynamical_nm: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Templates from Bloch waves at this thickness, several times to average over "
+            "more; default: kinematic."
+        ),
+    ] = None,
     camera_length_error: Annotated[
         float, typer.Option(help="Try camera lengths off by up to this share, e.g. 0.1.")
     ] = 0.0,
@@ -141,6 +167,8 @@ def match(
             min_q=min_q,
             min_agreement=min_agreement,
             camera_scales=camera_scales(camera_length_error),
+            thicknesses_nm=dynamical_nm or (),
+            refine=[part.value for part in refine if part is not Refinement.NOTHING],
         )
 
     def load() -> tuple["Indexer", list[Path]]:
@@ -166,12 +194,15 @@ def _index(load: Callable[[], tuple["Indexer", list[Path]]], given: Mapping[str,
     if out.suffix not in SUFFIXES:
         raise SettingsError(f"--out {out}: the name of a map ends in {' or '.join(SUFFIXES)}.")
     require_writable(out)
+    if not 0 <= given["min_reliability"] <= 1:
+        raise SettingsError(f"--min-reliability {given['min_reliability']:g}: expected 0 to 1.")
     scan = averaged(open_scan(given), given)
     indexer, files = load()
     settings = as_text({name: v for name, v in given.items() if name not in HOW}, files)
     with PartialMap.beside(out, settings) as partial:
         with _address(given["workers"], given["scheduler"]) as scheduler:
             found, rate = _indexed(indexer, scan, partial, scheduler)
+        found = found.confident(reliability=given["min_reliability"])
         found.save(out)
     rows, columns = scan.shape
     share = f"{found.indexed.mean():.1%} indexed{_phases(found)}"

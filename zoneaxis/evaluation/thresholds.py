@@ -4,7 +4,7 @@ Source: Y. Geifman, R. El-Yaniv, "Selective classification for deep neural netwo
 a bound that holds for all candidate thresholds at once.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Threshold:
         value = f"{self.value:.4g}"
         options = {
             "score": f"`index --min-confidence {value}`, `match --min-q {value}`",
-            "reliability": f"`build --min-r {value}`",
+            "reliability": f"`--min-reliability {value}` of `index` and `match`",
         }
         return (
             f"{self.quantity} of {value} or more ({options[self.quantity]}): "
@@ -122,5 +122,4 @@ def apply_threshold(map: OrientationMap, threshold: Threshold) -> OrientationMap
         map: with all points.
         threshold: of its score or reliability.
     """
-    values = {"score": map.score[..., 0], "reliability": map.reliability}[threshold.quantity]
-    return replace(map, phase=np.where(values >= threshold.value, map.phase, -1))
+    return map.confident(**{threshold.quantity: threshold.value})

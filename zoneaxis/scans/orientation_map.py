@@ -70,6 +70,16 @@ class OrientationMap(MapArrays):
         """G of the best orientation, passive, sample to crystal, shape (rows, cols, 3, 3)."""
         return matrices_from_euler(self.euler_deg[..., 0, :])
 
+    def confident(self, *, score: float = 0.0, reliability: float = 0.0) -> "OrientationMap":
+        """Return the map with its less confident points not indexed.
+
+        Args:
+            score: that the best orientation has at least.
+            reliability: that a point has at least.
+        """
+        enough = (self.score[..., 0] >= score) & (self.reliability >= reliability)
+        return replace(self, phase=np.where(enough, self.phase, -1).astype(self.phase.dtype))
+
     def of_phase(self, number: int) -> "OrientationMap":
         """Return the map of one of the crystals; the other points are not indexed.
 
