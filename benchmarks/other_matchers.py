@@ -4,15 +4,15 @@ Both give orientation matrices in this project's frame, whatever their own. Neit
 than the calibration; both find the direct beam themselves.
 
 **py4DSTEM** (ACOM; C. Ophus et al., Microsc. Microanal. 28, 390 (2022)): disks are found by
-`find_Bragg_disks` with a synthetic probe of the known radius, then matched with the defaults of
-`orientation_plan`. It runs on one core; a second process would double it at most. Its frame has the
-beam along -z: G = O diag(1, -1, -1).
+`find_Bragg_disks` with a synthetic probe of the known radius, thresholds the best of a few tried on
+the multislice patterns, then matched with the defaults of `orientation_plan`. It runs on one core;
+a second process would double it at most. Its frame has the beam along -z: G = O diag(1, -1, -1).
 
 **pyxem** (N. Cautaerts et al., Ultramicroscopy 237, 113517 (2022)): patterns centered and smoothed,
 `get_azimuthal_integral2d`, the median of each ring subtracted as background, `get_orientation` with
 diffsims' library, on all threads. Its documented setting (square root of the patterns, templates as
-they are, excitation errors up to 0.1) finds 2 to 13 % of the multislice patterns within 5 degrees;
-the one here was the best of some sixty tried on them. The matrices are made from template, shift
+they are, excitation errors up to 0.1) finds 9 % of the plain multislice patterns within 5 degrees;
+the one here was the best of some eighty tried on them. The matrices are made from template, shift
 and mirror: its `to_rotation` supposes a mirror normal to y, which trigonal crystals lack, turns by
 180 degrees, and forgets that its angles are edges of polar bins. Polygons of the bins, which take
 seconds and depend on the frame alone, are computed once.
