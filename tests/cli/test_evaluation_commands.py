@@ -131,6 +131,7 @@ def test_bad_zone_axes(fails, tmp_path):
 def test_bad_smoothing(fails, work, scan_of, tmp_path):
     out = "--out", tmp_path / "s.h5"
     fails("--weight 2.0", "smooth", work / "t.h5", *out, "--weight", 2)
+    fails("--power 0.0", "smooth", work / "t.h5", *out, "--power", 0)
     fails("--same-deg 0.0", "smooth", work / "t.h5", *out, "--same-deg", 0)
     small = scan_of(tmp_path / "small.hspy", np.ones((2, 2, 64, 64), np.uint16))
     fails("give the scan that the map is of", "smooth", work / "t.h5", *out, "--scan", small)

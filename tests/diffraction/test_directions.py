@@ -115,7 +115,7 @@ def test_zone_axes_are_read(nickelate, text, uvw):
 
 @pytest.mark.parametrize("text", ["", "[1.5 0 0]", "abc", "[000]", "[10]", "1 -", "[1000]"])
 def test_what_is_no_zone_axis(nickelate, text):
-    with pytest.raises(SettingsError, match="zone axis|four indices"):
+    with pytest.raises(SettingsError, match=r"zone axis|four indices"):
         parse_zone_axis(text, nickelate)
 
 

@@ -90,12 +90,13 @@ def test_bad_and_masked_patterns_do_not_spread():
 
 def test_weights_fall_with_likeness_whatever_the_noise():
     coefficient = np.full((*SHAPE, 8), 0.9)
-    coefficient[..., 2] = 0.45
+    coefficient[..., 2], coefficient[..., 3] = 0.9 * 0.45, 0.9 * 0.2
     coefficient[0, :, 0] = np.nan
     clean, noisy = (similarity_weights(f * coefficient, 0.125) for f in (1.0, 0.3))
     np.testing.assert_allclose(clean, noisy)
     np.testing.assert_allclose(clean[..., 1], 0.125)
-    np.testing.assert_allclose(clean[..., 2], 0.125 / 16)
+    np.testing.assert_allclose(clean[..., 2], 0.125 / 2)
+    assert (clean[..., 3] == 0).all()
     assert (clean[0, :, 0] == 0).all()
 
 
@@ -114,6 +115,13 @@ def test_votes_mend_an_outlier_and_keep_the_sum_of_scores(grains):
     np.testing.assert_allclose(voted.score[2, 1], [0.5, 0.4], atol=1e-6)
     np.testing.assert_allclose(voted.score[2, 6], [0.6, 0.3], atol=1e-6)
     np.testing.assert_allclose(voted.reliability[2, 6], 0.5, atol=1e-6)
+
+
+def test_a_power_makes_the_best_count_most(grains):
+    outlier = with_outlier(grains, 2, 1)  # scores 0.5 and 0.4; its neighbors' 0.6 and 0.3
+    first, second = vote(outlier, power=2.0).score[2, 1]
+    assert first == pytest.approx((0.5 * 0.8**2 + 0.6) / 2, abs=1e-6)
+    assert second == pytest.approx((0.5 + 0.6 * 0.5**2) / 2, abs=1e-6)
 
 
 def test_equivalents_vote_for_each_other(grains, nickelate):

@@ -118,6 +118,13 @@ def smooth(
     weight: Annotated[
         float, typer.Option(help="Of a neighbor's scores, beside 1 of the point's own.")
     ] = 0.125,
+    power: Annotated[
+        float,
+        typer.Option(
+            help="Of the scores, relative to each point's best: 1 for a network's, which are "
+            "probabilities, 8 for those of template matching."
+        ),
+    ] = 1.0,
     same_deg: Annotated[
         float, typer.Option(help="Orientations nearer than this vote for each other.")
     ] = 5.0,
@@ -139,6 +146,8 @@ def smooth(
     require_writable(out)
     if not 0 <= weight <= 1:
         raise SettingsError(f"--weight {weight}: expected 0 to 1.")
+    if not 0 < power <= 100:
+        raise SettingsError(f"--power {power}: expected above 0, up to 100.")
     if not 0 < same_deg <= 30:
         raise SettingsError(f"--same-deg {same_deg}: expected above 0, up to 30.")
     found = OrientationMap.load(map_path)
@@ -152,7 +161,7 @@ def smooth(
             )
         alike = correlation_of(opened, voltage_kv, convergence_mrad).coefficient
         weights = similarity_weights(alike, weight)
-    vote(found, weights, same_deg).save(out)
+    vote(found, weights, power=power, same_deg=same_deg).save(out)
     say(f"Smoothed map in {out}")
 
 

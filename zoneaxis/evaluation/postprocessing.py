@@ -35,7 +35,7 @@ from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
 VOTE = 0.125  # weight of a neighbor's confidences: all eight together weigh as much as the point
-SHARPNESS = 4  # power of the correlation: half as alike counts a sixteenth
+UNLIKE, ALIKE = 0.3, 0.6  # shares of a point's usual correlation: no weight, full weight
 SAME_DEG = 5.0  # orientations nearer than this vote for each other
 CHUNK_BYTES = 64_000_000  # of patterns averaged together: few enough, yet with few neighbors beyond
 POINTS_TOGETHER = 512
@@ -72,16 +72,18 @@ def equal_weights(shape: tuple[int, int], weight: float) -> np.ndarray:
 def similarity_weights(coefficient: np.ndarray, weight: float) -> np.ndarray:
     """Return weights that fall with the likeness of patterns, so that boundaries stay.
 
-    w = weight (r / r_max)^4 with r_max the highest of the eight coefficients of a point: noise,
-    which lowers all of them, does not count. A point unlike all its neighbors stays alone.
+    The reference is the mean of the four highest coefficients of a point, for at a straight boundary
+    half of the neighbors are in its own grain: noise, which lowers all of them, does not count. A
+    neighbor of less than 0.3 of the reference has no weight, one of 0.6 and more the full one.
 
     Args:
         coefficient: `NeighborCorrelation.coefficient`, shape (rows, cols, 8).
-        weight: of the neighbor that is most alike.
+        weight: of a neighbor that is as alike as can be.
     """
     r = np.nan_to_num(coefficient).clip(min=0)
-    highest = r.max(axis=-1, keepdims=True)
-    return weight * (r / np.maximum(highest, 1e-6)) ** SHARPNESS
+    reference = np.sort(r, axis=-1)[..., -len(NEIGHBORS) // 2 :].mean(axis=-1, keepdims=True)
+    share = r / np.maximum(reference, 1e-6)
+    return weight * ((share - UNLIKE) / (ALIKE - UNLIKE)).clip(0, 1)
 
 
 def averaged_scan(scan: Scan, weights: np.ndarray | None = None) -> Scan:
@@ -125,18 +127,24 @@ def averaged_scan(scan: Scan, weights: np.ndarray | None = None) -> Scan:
 
 
 def vote(
-    map: OrientationMap, weights: np.ndarray | None = None, same_deg: float = SAME_DEG
+    map: OrientationMap,
+    weights: np.ndarray | None = None,
+    *,
+    power: float = 1.0,
+    same_deg: float = SAME_DEG,
 ) -> OrientationMap:
     """Let the n best orientations of neighbors vote; points without one stay without.
 
     All candidates of a point and of its neighbors of the same phase are gathered. The one with the
     highest sum of scores within `same_deg`, symmetry considered, takes those, their weighted mean
-    is the orientation; then the next, from what is left. No score is lost and none made up: before
+    is the orientation; then the next, from what is left. No vote is lost and none made up: before
     the n best are cut off, they sum to the weighted mean of the neighbors' sums.
 
     Args:
         map: with its n best and their scores; more than one each help.
         weights: of the neighbors, shape (rows, cols, 8); 1/8 each by default.
+        power: scores vote as s_1 (s / s_1)^power, s_1 the point's best: 1 for probabilities, about
+            8 for correlation indices, which hardly differ between right and wrong.
         same_deg: orientations nearer than this are one.
 
     Returns:
@@ -147,6 +155,8 @@ def vote(
     """
     weights = equal_weights(map.shape, VOTE) if weights is None else weights
     _require_weights(weights, map.shape)
+    best = map.score[..., :1]
+    map = replace(map, score=best * (map.score / np.maximum(best, 1e-12)) ** power)
     euler, score = map.euler_deg.copy(), map.score.copy()
     for number, crystal in enumerate(map.crystals):
         rows, cols = np.nonzero(map.phase == number)
