@@ -153,8 +153,8 @@ def test_hovering_shows_what_the_arrays_hold(page, maps, row, col, number):
         comparison.misorientation_deg["raw"][row, col], abs=0.006
     )
     assert float(values["score-0"]) == pytest.approx(maps[0].score[row, col, 0], rel=1e-3)
-    assert values["thickness_nm-1"].endswith(" nm")
-    assert float(values["thickness_nm-1"][:-3]) == pytest.approx(
+    assert values["property-thickness_nm-1"].endswith(" nm")
+    assert float(values["property-thickness_nm-1"][:-3]) == pytest.approx(
         maps[1].properties["thickness_nm"][row, col], rel=1e-3
     )
     assert values["indexed"] == "both"

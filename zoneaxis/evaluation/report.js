@@ -21,7 +21,8 @@
   const colormaps = Object.fromEntries(
     Object.entries(data.colormaps).map(([name, array]) => [name, unpack(array)]));
   const crystals = data.crystals.map((c) => ({
-    name: c.name, laue: c.laue, hkl: unpack(c.hkl), g: unpack(c.g_inv_angstrom), strength: unpack(c.strength),
+    name: c.name, laue: c.laue,
+    hkl: unpack(c.hkl), g: unpack(c.g_inv_angstrom), strength: unpack(c.strength),
   }));
   const maps = data.maps.map((m) => ({
     name: m.name, best: m.n_best, euler: unpack(m.euler_deg), score: unpack(m.score),
@@ -285,7 +286,7 @@
     context.globalAlpha = 1;
   }
 
-  function drawSimulated(canvas, list, hue, tile) {
+  function drawSimulated(canvas, list, hue, tile, note) {
     const [context, width] = prepare(canvas, stored ? stored.size[0] / stored.size[1] : 1);
     const place = geometry(width, tile);
     drawSpots(context, place, list, "#fff", true);
@@ -296,6 +297,8 @@
     context.strokeStyle = hue;
     context.lineWidth = 3;
     context.strokeRect(0, 0, canvas.width / ratio, canvas.height / ratio);
+    context.font = "12px system-ui, sans-serif";
+    context.fillText(note, 8, 18);
   }
 
   let atlas = null;
@@ -346,7 +349,11 @@
     }));
     state.sets = sets;
     const tile = stored ? nearestTile().tile : 0;
-    maps.forEach((_, i) => drawSimulated($(`simulated-${i}`), sets[i].list, MAP_COLORS[i], tile));
+    maps.forEach((map, i) => {
+      const crystal = crystals[map.crystal[point]];
+      const note = !crystal ? "not indexed" : crystal.strength.length ? "" : "atoms not known: --crystal";
+      drawSimulated($(`simulated-${i}`), sets[i].list, MAP_COLORS[i], tile, note);
+    });
     if (stored) drawMeasured(sets.filter((_, i) => $(`overlay-${i}`).checked));
     showBeams(point);
     showSolutions(point);

@@ -1,13 +1,9 @@
 """What the linked maps of the report, report.js, are given, as plain values for JSON.
 
-Arrays travel as base64 of their little-endian bytes, colors and patterns as PNG. The spots of an
-orientation are not stored: the page computes them from the reflections of each crystal, as
-`enveloped_disks` does.
+The spots of an orientation are not stored: the page computes them from the reflections of each
+crystal, as `enveloped_disks` does.
 """
 
-import base64
-import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,31 +11,24 @@ import numpy as np
 from zoneaxis.diffraction.beams import PRECESSION_AZIMUTHS
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.kinematic import ENVELOPE_SIGMA_INV_ANGSTROM
-from zoneaxis.diffraction.low_index import (
-    direction_label,
-    low_index_directions,
-    nearest_direction,
-)
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
 from zoneaxis.diffraction.structure_factors import structure_factors
-from zoneaxis.evaluation import figures
-from zoneaxis.evaluation.breakdown import ZONE_AXES_APART_DEG
 from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.grains import Grains
-from zoneaxis.evaluation.image_axes import robust_limits
-from zoneaxis.evaluation.metrics import FRIENDS
 from zoneaxis.evaluation.phases import match_crystals, usable
+from zoneaxis.evaluation.report_layers import (
+    comparison_layers,
+    map_layers,
+    packed,
+    png,
+    scan_layers,
+)
 from zoneaxis.evaluation.report_scan import ScanView
 from zoneaxis.scans.orientation_map import OrientationMap
 
-Layer = dict[str, Any]
-PHASE_COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-NO_PHASE_COLOR = "#000000"
 FAINTEST = 1e-6  # |U|^2 of the reflections kept, as a share of the strongest's
 MOST_SOLUTIONS = 5  # of each point
-MOST_CLASSES = 4096  # of a property of whole numbers, to be drawn in colors of their own
-CLASS_PROPERTIES = ("grain",)
 COLORMAPS = ("viridis", "cividis", "gray")
 
 
@@ -69,10 +58,10 @@ def explorer_data(
         *(
             layer
             for i, (one, segmented) in enumerate(zip(maps, grains, strict=True))
-            for layer in _map_layers(one, segmented, names[i], str(i))
+            for layer in map_layers(one, segmented, names[i], str(i))
         ),
-        *(_comparison_layers(comparison, names) if comparison else ()),
-        *(_scan_layers(view) if view else ()),
+        *(comparison_layers(comparison, names) if comparison else ()),
+        *(scan_layers(view) if view else ()),
     ]
     first = np.cumsum([0, *(len(one.crystals) for one in maps)]).tolist()
     return {
@@ -122,138 +111,6 @@ def known_crystals(maps: tuple[OrientationMap, ...]) -> list[list[Crystal]]:
         return crystal if like < 0 else known[like]
 
     return [[with_sites(crystal) for crystal in one.crystals] for one in maps]
-
-
-def packed(values: np.ndarray) -> dict[str, Any]:
-    """Return an array as base64 of its little-endian bytes, with type and shape."""
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return {
-        "type": values.dtype.name,
-        "shape": list(values.shape),
-        "base64": base64.b64encode(values.tobytes()).decode("ascii"),
-    }
-
-
-def png(pixels: np.ndarray) -> str:
-    """Return gray (h, w) or color (h, w, 3) pixels, uint8, as the address of a PNG."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="png", compress_level=6)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _map_layers(
-    one: OrientationMap, grains: Grains | None, name: str, number: str
-) -> Iterator[Layer]:
-    for direction in "zxy":
-        colors = np.round(255 * figures.ipf_colors(one, direction)).astype(np.uint8)
-        yield {
-            "id": f"ipf-{direction}-{number}",
-            "group": name,
-            "label": f"IPF-{direction.upper()}",
-            "kind": "colors",
-            "png": png(colors),
-        }
-    there = usable(one)
-    for quantity, values in (("score", one.score[..., 0]), ("reliability", one.reliability)):
-        shown = np.where(there, values, np.nan)
-        yield _scalar(f"{quantity}-{number}", name, quantity, shown)
-    if len(one.crystals) > 1:
-        labels = [crystal.name for crystal in one.crystals]
-        yield _classes(f"phase-{number}", name, "phase", one.phase, labels, PHASE_COLORS)
-    yield from _zone_axis_layers(one, name, number)
-    if grains is not None:
-        yield _numbered(f"grains-{number}", name, "grain", grains.labels)
-    for quantity, values in one.properties.items():
-        if quantity in CLASS_PROPERTIES and np.nanmax(values, initial=-1) < MOST_CLASSES:
-            whole = np.nan_to_num(values, nan=-1).astype(int)
-            yield _numbered(f"{quantity}-{number}", name, f"{quantity} (property)", whole)
-        else:
-            yield _scalar(f"{quantity}-{number}", name, quantity, values)
-
-
-def _zone_axis_layers(one: OrientationMap, name: str, number: str) -> Iterator[Layer]:
-    """Yield which low-index zone axis is nearest to the beam, and how far it is off."""
-    row, away, labels = np.full(one.shape, -1), np.full(one.shape, np.nan), []
-    for phase, crystal in enumerate(one.crystals):
-        own = usable(one) & (one.phase == phase)
-        axes = low_index_directions(crystal, ZONE_AXES_APART_DEG)
-        nearest, away[own] = nearest_direction(one.matrices[own][:, :, 2], axes, crystal)
-        row[own] = len(labels) + nearest
-        labels += [direction_label(uvw, crystal) for uvw in axes]
-    yield _numbered(f"zone-{number}", name, "nearest zone axis", row) | {"names": labels}
-    yield _scalar(f"away-{number}", name, "beam off the zone axis", away) | {"unit": "°"}
-
-
-def _comparison_layers(comparison: Comparison, names: tuple[str, ...]) -> Iterator[Layer]:
-    limits = (figures.SMALLEST_DEG, figures.LARGEST_DEG)
-    for friend in comparison.friends:
-        angles = comparison.misorientation_deg[friend]
-        label = f"misorientation, {FRIENDS[friend]}"
-        layer = _scalar(f"off-{friend}", "comparison", label, angles, "viridis", limits)
-        yield layer | {"unit": "°", "log": True}
-    kind = figures.agreement(comparison)
-    labels = [label.format(*names) for label in figures.AGREEMENT]
-    colors = list(figures.AGREEMENT.values())
-    yield _classes("indexed", "comparison", "indexed by", kind, labels, colors)
-
-
-def _scan_layers(view: ScanView) -> Iterator[Layer]:
-    for name in ("bright_field", "dark_field"):
-        label = f"virtual {name.replace('_', ' ')}"
-        yield _scalar(name.replace("_", "-"), "scan", label, getattr(view, name), "gray")
-
-
-def _scalar(
-    id: str,
-    group: str,
-    label: str,
-    values: np.ndarray,
-    colormap: str = "cividis",
-    limits: tuple[float, float] | None = None,
-) -> Layer:
-    quantity, unit = (label[:-3], "nm") if label.endswith("_nm") else (label, "")
-    low, high = limits or robust_limits(values)
-    return {
-        "id": id,
-        "group": group,
-        "label": quantity.replace("_", " "),
-        "unit": unit,
-        "kind": "values",
-        "colormap": colormap,
-        "limits": [float(low), float(high)],
-        "log": False,
-        "values": packed(values.astype(np.float32)),
-    }
-
-
-def _classes(
-    id: str, group: str, label: str, values: np.ndarray, labels: list[str], colors: tuple[str, ...]
-) -> Layer:
-    """Return a layer of named classes; -1 stands for none."""
-    return {
-        "id": id,
-        "group": group,
-        "label": label,
-        "kind": "classes",
-        "values": packed(values.astype(np.int16 if values.max() < 1 << 15 else np.int32)),
-        "names": labels,
-        "colors": [colors[i % len(colors)] for i in range(len(labels))],
-        "none": NO_PHASE_COLOR,
-        "legend": True,
-    }
-
-
-def _numbered(id: str, group: str, label: str, values: np.ndarray) -> Layer:
-    """Return a layer of numbered classes, such as grains, neighbors in different colors."""
-    from colorsys import hls_to_rgb
-
-    count = int(values.max(initial=-1)) + 1
-    shades = [hls_to_rgb(0.618034 * i % 1, (0.42, 0.58, 0.74)[i % 3], 0.65) for i in range(count)]
-    colors = tuple("#" + "".join(f"{round(255 * v):02x}" for v in shade) for shade in shades)
-    names = [str(i) for i in range(count)]
-    return _classes(id, group, label, values, names, colors) | {"legend": False}
 
 
 def _off_deg(one: OrientationMap, reference: OrientationMap) -> np.ndarray:
