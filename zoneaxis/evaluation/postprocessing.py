@@ -72,9 +72,10 @@ def equal_weights(shape: tuple[int, int], weight: float) -> np.ndarray:
 def similarity_weights(coefficient: np.ndarray, weight: float) -> np.ndarray:
     """Return weights that fall with the likeness of patterns, so that boundaries stay.
 
-    The reference is the mean of the four highest coefficients of a point, for at a straight boundary
-    half of the neighbors are in its own grain: noise, which lowers all of them, does not count. A
-    neighbor of less than 0.3 of the reference has no weight, one of 0.6 and more the full one.
+    The reference is the mean of the four highest coefficients of a point, for at a straight
+    boundary half of the neighbors are in its own grain: noise, which lowers all of them, does not
+    count. A neighbor of less than 0.3 of the reference has no weight, one of 0.6 and more the full
+    one.
 
     Args:
         coefficient: `NeighborCorrelation.coefficient`, shape (rows, cols, 8).
