@@ -56,7 +56,7 @@ def calibration_figure(
     distance_ax.set_xlabel("distance from the direct beam (1/Å)")
     distance_ax.set_yticks([])
     distance_ax.set_ylabel("number of disks")
-    distance_ax.set_title(f"{pixel:.5f} ± {calibration.size.error_inv_angstrom_per_pixel:.5f} 1/Å")
+    distance_ax.set_title(f"{pixel:.6f} ± {calibration.size.error_inv_angstrom_per_pixel:.6f} 1/Å")
     distance_ax.legend(frameon=False, loc="upper left")
 
 

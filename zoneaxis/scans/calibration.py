@@ -13,6 +13,7 @@ from zoneaxis.scans.pixel_size import PixelSize, find_ellipse, find_pixel_size
 from zoneaxis.scans.scan import Scan
 from zoneaxis.scans.survey import Survey
 
+FEWEST_PATTERNS = 16  # of fewer, mostly of one grain, not even the error of an ellipse is known
 SIGNIFICANT = 3.0  # standard errors that an ellipse must differ from a circle
 
 
@@ -22,7 +23,7 @@ class Calibration:
 
     Attributes:
         size: of a pattern pixel, with error and rivals.
-        ellipse: a circle where the rings are round within the error.
+        ellipse: a circle where the rings are round within the error, or the patterns too few.
         ellipse_error: standard error of the ellipse's ratio.
         drift: of the direct beam over the scan.
         beam_radius_px: of the direct beam.
@@ -96,7 +97,8 @@ def calibrate(
     peaks = survey.peaks
     size = find_pixel_size(peaks, crystal, near_inv_angstrom=near_inv_angstrom)
     ellipse, error = find_ellipse(peaks, crystal, size.inv_angstrom_per_pixel)
-    if ellipse.ratio - 1 < SIGNIFICANT * error:
+    few = len(survey.patterns) < FEWEST_PATTERNS
+    if few or ellipse.ratio - 1 < SIGNIFICANT * error:
         ellipse = Ellipse()
     else:
         straight = peaks.stretched(ellipse.matrix)
