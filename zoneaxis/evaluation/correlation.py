@@ -31,6 +31,7 @@ NEIGHBORS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1
 CORE, WIDE = 0.7, 2.0  # widths of the two windows in disk radii
 BEAM_RADII = 1.5  # left out around the direct beam, and a pixel for its edge
 DETECTION_SIGMA = 4.5  # of the noise: less than one false spot in a hundred patterns
+APART_PX = 2  # pixels whose noise is independent, though a camera blurs
 SMALLEST_RADIUS_PX = 1.5  # of disks, to which patterns are binned: their noise is what counts
 BATCH = 64
 
@@ -131,7 +132,7 @@ def count_spots(patterns: torch.Tensor, radius_px: float) -> torch.Tensor:
     """Count the spots of patterns beside the direct beam, float32, shape (n,).
 
     A spot is the highest response within a disk's diameter and stands out from the noise, which is
-    judged by the median of all absolute responses, and is no less than that of a single quantum.
+    judged by how pixels differ from those near them, and is no less than that of single quanta.
     The rings of amorphous material may count for a few.
 
     Args:
@@ -215,15 +216,18 @@ def _count(
     response: torch.Tensor, patterns: torch.Tensor, center: torch.Tensor, radius_px: float
 ) -> torch.Tensor:
     """Return the number of peaks of the response outside the direct beam, float32, (n,)."""
-    noise = 1.4826 * response.abs().flatten(1).median(dim=1).values
-    # The root of the mean of counts G k over a window of width s scatters by sqrt(G / pi) / 4 s.
+    # Disks cover few of the pixels: the median difference of two near each other is the noise, and
+    # no less than that of single quanta G, whose root scatters by sqrt(G) / 2.
+    root = patterns.sqrt()
+    apart = (root[:, :, APART_PX:] - root[:, :, :-APART_PX]).abs().flatten(1).median(dim=1).values
     quantum = patterns.masked_fill(patterns <= 0, torch.inf).flatten(1).amin(dim=1)
-    least = (quantum / math.pi).sqrt() / (4 * max(CORE * radius_px, 0.5))
+    noise = torch.maximum(1.4826 / math.sqrt(2) * apart, quantum.sqrt() / 2)
+    noise = noise / (2 * math.sqrt(math.pi) * CORE * radius_px)  # what the window leaves of it
     reach = math.ceil(radius_px)
     # Along one axis after the other, which torch's max_pool2d does not: ten times as fast.
     highest = torch.from_numpy(maximum_filter(response.numpy(), 2 * reach + 1, axes=(1, 2)))
     outside = _from_beam(patterns, center) > _hidden(radius_px)
-    threshold = DETECTION_SIGMA * torch.maximum(noise, least)[:, None, None]
+    threshold = DETECTION_SIGMA * noise[:, None, None]
     return ((response == highest) & (response > threshold) & outside).sum(dim=(1, 2)).float()
 
 
