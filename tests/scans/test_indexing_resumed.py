@@ -88,6 +88,20 @@ def test_interrupted_again_and_again(nickelate, scan, tmp_path, batch_size):
     assert [p.name for p in tmp_path.iterdir()] == ["scan.hspy"]
 
 
+@pytest.mark.parametrize("chunks", [8, 16])
+def test_a_cluster_finds_the_same_bits(nickelate, scan, chunks):
+    """Large chunks are shared by the workers, batch by batch, whatever has been done before."""
+    from distributed import LocalCluster
+
+    patterns = scan.patterns.rechunk((chunks, chunks, 8, 8)).persist(scheduler="sync")
+    scan = replace(scan, patterns=patterns, history=())
+    alone = index_scan(MeanIndexer(nickelate), scan, batch_size=20)
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        found = index_scan(MeanIndexer(nickelate), scan, batch_size=20, scheduler=address)
+    same(found, alone)
+
+
 def killed_run(folder):
     """Index slowly, saving after each batch: the process of the test below."""
     partial_map.SECONDS_UNSAVED, partial_map.SAVING_SHARE = 0.0, 1e9

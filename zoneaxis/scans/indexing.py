@@ -17,6 +17,7 @@ from zoneaxis.scans.partial_map import PROPERTY, PartialMap, Point, as_text
 from zoneaxis.scans.scan import Scan
 
 ANSWERS = ("euler_deg", "score", "reliability", "indexed")
+BATCHES_A_JOB = 4  # of a worker, at most; whole batches, so that they stay what they are here
 
 # Rows and columns of a block, and which of its points to index.
 _Job = tuple[slice, slice, np.ndarray]
@@ -211,9 +212,21 @@ def _index_on_cluster(
     indexer: Indexer, scan: Scan, jobs: list[_Job], batch_size: int, address: str
 ) -> Iterator[_Result]:
     """Yield results batch by batch, in the order in which workers finish their blocks."""
-    calls = {number: (job, batch_size) for number, job in enumerate(jobs)}
+    shares = _shares(jobs, BATCHES_A_JOB * batch_size)
+    calls = {number: (job, batch_size) for number, job in enumerate(shares)}
     for _, results in map_on_cluster(_index_alone, calls, address, shared=(indexer, scan)):
         yield from results
+
+
+def _shares(jobs: list[_Job], most: int) -> Iterator[_Job]:
+    """Split blocks with more points to index than `most`, so that every worker has something."""
+    for rows, cols, wanted in jobs:
+        number = np.cumsum(wanted).reshape(wanted.shape) - 1
+        for start in range(0, np.count_nonzero(wanted), most):
+            part = wanted & (number >= start) & (number < start + most)
+            first, last = np.flatnonzero(part.any(axis=1))[[0, -1]]
+            lines = slice(rows.start + int(first), rows.start + int(last) + 1)
+            yield lines, cols, part[first : last + 1]
 
 
 def _index_alone(shared: tuple[Indexer, Scan], job: _Job, batch_size: int) -> list[_Result]:
