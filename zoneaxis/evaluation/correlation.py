@@ -31,6 +31,7 @@ NEIGHBORS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1
 CORE, WIDE = 0.7, 2.0  # widths of the two windows in disk radii
 BEAM_RADII = 1.5  # left out around the direct beam, and a pixel for its edge
 DETECTION_SIGMA = 4.5  # of the noise: less than one false spot in a hundred patterns
+LOWER, LOWER_MEAN = 0.85, 0.6056  # of absolute values of a normal distribution, and their mean
 APART_PX = 2  # pixels whose noise is independent, though a camera blurs
 SMALLEST_RADIUS_PX = 1.5  # of disks, to which patterns are binned: their noise is what counts
 BATCH = 64
@@ -133,7 +134,7 @@ def count_spots(patterns: torch.Tensor, radius_px: float) -> torch.Tensor:
 
     A spot is the highest response within a disk's diameter and stands out from the noise, which is
     judged by how pixels differ from those near them, and is no less than that of single quanta.
-    The rings of amorphous material may count for a few.
+    Bright rings of amorphous material break into spots as well.
 
     Args:
         patterns: counts in any unit, not negative, shape (n, h, w).
@@ -216,12 +217,13 @@ def _count(
     response: torch.Tensor, patterns: torch.Tensor, center: torch.Tensor, radius_px: float
 ) -> torch.Tensor:
     """Return the number of peaks of the response outside the direct beam, float32, (n,)."""
-    # Disks cover few of the pixels: the median difference of two near each other is the noise, and
-    # no less than that of single quanta G, whose root scatters by sqrt(G) / 2.
+    # Disks cover few of the pixels: the lower differences of two near each other are noise, and it
+    # is no less than that of single quanta G, whose root scatters by sqrt(G) / 2.
     root = patterns.sqrt()
-    apart = (root[:, :, APART_PX:] - root[:, :, :-APART_PX]).abs().flatten(1).median(dim=1).values
+    apart = (root[:, :, APART_PX:] - root[:, :, :-APART_PX]).abs().flatten(1).sort(dim=1).values
+    lower = apart[:, : int(LOWER * apart.shape[1])].mean(dim=1) / LOWER_MEAN
     quantum = patterns.masked_fill(patterns <= 0, torch.inf).flatten(1).amin(dim=1)
-    noise = torch.maximum(1.4826 / math.sqrt(2) * apart, quantum.sqrt() / 2)
+    noise = torch.maximum(lower / math.sqrt(2), quantum.sqrt() / 2)
     noise = noise / (2 * math.sqrt(math.pi) * CORE * radius_px)  # what the window leaves of it
     reach = math.ceil(radius_px)
     # Along one axis after the other, which torch's max_pool2d does not: ten times as fast.
