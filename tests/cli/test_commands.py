@@ -19,7 +19,7 @@ from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
 FOUND_SHARE = 0.3
-NAMES = sorted(command.__name__ for command in COMMANDS)
+NAMES = sorted(command.__name__.replace("_", "-") for command in COMMANDS)
 
 
 def test_every_step_left_its_files(work):
@@ -172,17 +172,24 @@ def test_help(run, name):
 def test_help_lists_the_commands(run):
     out = run("--help").out
     assert NAMES == [
+        "ambiguity",
         "build",
+        "calibrate",
         "compare",
+        "correlate",
         "export",
         "grains",
         "index",
         "match",
+        "overlay",
         "phantom",
         "publish",
         "report",
+        "smooth",
         "train",
         "verify",
+        "virtual",
+        "zone-axes",
     ]
     assert all(name in out for name in NAMES)
 

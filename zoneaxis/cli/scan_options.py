@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from zoneaxis.scans.scan import Scan
 
 ScanShape = Annotated[
@@ -71,7 +72,7 @@ def open_scan(given: Mapping[str, Any]) -> "Scan":
     return scan
 
 
-def _mask(name: str, scan: "Scan") -> np.ndarray:
+def _mask(name: str, scan: "Scan") -> "np.ndarray":
     from zoneaxis.scans import detectors
 
     if name == "dark-field":
