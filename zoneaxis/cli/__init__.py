@@ -38,7 +38,7 @@ COMMANDS = {
     grains.grains: "zoneaxis grains map.ang --crystal LiNiO2 --out grains.json --figure grains.png",
     ambiguities.overlay: "zoneaxis overlay scan.blo map.ang --point 12,30 --out overlay.png",
     ambiguities.ambiguity: "zoneaxis ambiguity scan.blo --point 12,30 --out ambiguity.png",
-    ambiguities.zone_axes: "zoneaxis zone-axes [10-10] [1-100] --model model --out axes.png",
+    ambiguities.zone_axes: "zoneaxis zone-axes '[10-10]' '[1-100]' --model model --out axes.png",
     neighbors.correlate: "zoneaxis correlate scan.blo --out boundaries.png",
     neighbors.smooth: "zoneaxis smooth map.h5 --scan scan.blo --power 8 --out smooth.h5",
     reports.report: "zoneaxis report map.ang --crystal LiNiO2 --scan scan.blo --out map.html",
