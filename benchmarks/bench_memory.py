@@ -24,7 +24,8 @@ from common import RESULTS, write_results
 from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.scans.indexing import Indexed, index_scan
 from zoneaxis.scans.integrity import FRAME_HEADER, FRAME_MARK
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
+from zoneaxis.scans.writing import write_scan
 
 SIZE, PIXEL, STEP_NM = 256, 0.014, 5.0
 BLO_START = 0x1000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoneaxis.scans.scan import _axes
+from zoneaxis.scans.writing import _axes
 
 STEP_NM, PIXEL = 2.5, 0.03
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zoneaxis.cli import main
-from zoneaxis.scans.scan import write_scan
+from zoneaxis.scans.writing import write_scan
 
 
 class Result:

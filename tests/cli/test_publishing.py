@@ -8,7 +8,7 @@ from hub_server import TOKEN
 from zoneaxis.dataset_builder.recipe import preset
 from zoneaxis.models.indexer import create_indexer
 from zoneaxis.models.labels import OrientationLabels
-from zoneaxis.scans.scan import write_scan
+from zoneaxis.scans.writing import write_scan
 
 
 @pytest.fixture

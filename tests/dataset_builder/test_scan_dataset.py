@@ -20,7 +20,8 @@ from zoneaxis.diffraction.orientations import beam_directions
 from zoneaxis.errors import CrystalError, DatasetError, MapError, ScanError, SettingsError
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.phantom import Phantom, make_phantom
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
+from zoneaxis.scans.writing import write_scan
 
 PIXEL = 0.1
 SHAPE = (12, 16)

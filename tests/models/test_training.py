@@ -24,7 +24,7 @@ from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.settings import TrainingSettings
 from zoneaxis.models.training import train
 from zoneaxis.scans.phantom import Phantom, make_phantom
-from zoneaxis.scans.scan import write_scan
+from zoneaxis.scans.writing import write_scan
 
 SHORT = {
     "images": 16 * 24,

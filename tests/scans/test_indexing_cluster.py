@@ -11,7 +11,8 @@ import torch
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.evaluation.template_matching import TemplateIndexer
 from zoneaxis.scans.indexing import index_scan
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
+from zoneaxis.scans.writing import write_scan
 
 
 @pytest.fixture

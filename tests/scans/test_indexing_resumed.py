@@ -16,7 +16,8 @@ from zoneaxis.errors import OutputError, ScanError
 from zoneaxis.scans import partial_map
 from zoneaxis.scans.indexing import Indexed, index_scan
 from zoneaxis.scans.partial_map import PartialMap, as_text
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
+from zoneaxis.scans.writing import write_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore:1 of 256 patterns")
 

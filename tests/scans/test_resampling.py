@@ -9,7 +9,8 @@ import pytest
 
 from zoneaxis.errors import ScanError, SettingsError
 from zoneaxis.scans.ellipse import Ellipse
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
+from zoneaxis.scans.writing import write_scan
 
 EVERYTHING = slice(None), slice(None)
 

@@ -4,8 +4,9 @@ import pytest
 
 from zoneaxis.errors import OutputError, ScanError
 from zoneaxis.scans.reading import _scan_axes_first
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
 from zoneaxis.scans.units import inverse_length_in_inv_angstrom, length_in_nm
+from zoneaxis.scans.writing import write_scan
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from scan_files import write_mrc, write_with
 
 from zoneaxis.errors import ScanError
-from zoneaxis.scans.scan import Scan, write_scan
+from zoneaxis.scans.scan import Scan
+from zoneaxis.scans.writing import write_scan
 
 EVERYTHING = slice(None), slice(None)
 CUTS = 50

@@ -20,7 +20,7 @@ from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
 from zoneaxis.diffraction.render import render
 from zoneaxis.errors import SettingsError
 from zoneaxis.scans.orientation_map import OrientationMap
-from zoneaxis.scans.scan import require_scan_path, write_scan
+from zoneaxis.scans.writing import require_scan_path, write_scan
 
 ELLIPSES = 5
 BELL_SIGMA_INV_ANGSTROM = 1.1
