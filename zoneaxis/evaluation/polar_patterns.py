@@ -17,6 +17,7 @@ POWER = 0.25  # of intensities, in patterns and templates alike
 BLUR_INV_ANGSTROM = 0.03  # patterns are smoothed by it before the power, which would lift noise
 SMALLEST_BLUR_PX = 0.6  # or the halves of a checkerboard would not look alike
 NARROWEST_DISK_PX = 2.5  # a narrower one may miss one of the halves
+COARSER = 2  # every second angle tells whether the halves agree
 TINY = 1e-20
 
 
@@ -39,9 +40,15 @@ class PolarGrid:
         """Distance between neighboring rings."""
         return float(self.radii_inv_angstrom[1] - self.radii_inv_angstrom[0])
 
-    def weighted(self, polar: torch.Tensor) -> torch.Tensor:
-        """Return polar images (..., r, a) free of each ring's mean, weighted by the radius."""
-        return (polar - polar.mean(dim=-1, keepdim=True)) * self.radii_inv_angstrom[:, None]
+    def weighted(self, polar: torch.Tensor, inside: float | torch.Tensor = 1.0) -> torch.Tensor:
+        """Return polar images (..., r, a) free of each ring's mean, weighted by the radius.
+
+        Args:
+            polar: of any number of angles.
+            inside: 0 for rings that count for nothing, shape (..., r).
+        """
+        weight = self.radii_inv_angstrom * inside
+        return (polar - polar.mean(dim=-1, keepdim=True)).mul_(weight[..., None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +97,10 @@ def polar_patterns(
     agreement = torch.ones(len(patterns))
     if 2 * disk_radius_inv_angstrom >= NARROWEST_DISK_PX * pixel:
         white = smooth(patterns * checkerboard(*patterns.shape[1:]))
-        halves = torch.stack([white, polar - white]) - background / 2
+        halves = torch.stack([white, polar - white])[..., ::COARSER] - background / 2
         # The root weighs them towards their bright disks.
-        halves = grid.weighted(halves.clamp_min(0).sqrt()) * inside[..., None]
+        halves = grid.weighted(halves.clamp_min_(0).sqrt_(), inside)
         agreement = F.cosine_similarity(*halves.flatten(2), eps=TINY)
-    polar = grid.weighted((polar - background).clamp_min(0) ** POWER) * inside[..., None]
+    polar = grid.weighted(polar.sub_(background).clamp_min_(0).pow_(POWER), inside)
     power = polar.square().sum(dim=(1, 2))
     return PolarPatterns(torch.fft.rfft(polar, dim=-1), power, inside, agreement)
