@@ -23,7 +23,7 @@ from zoneaxis.diffraction.crystal import Crystal, load_crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.evaluation.breakdown import Breakdown, break_down
 from zoneaxis.evaluation.comparison import compare
-from zoneaxis.evaluation.report import write_report
+from zoneaxis.evaluation.report.page import write_report
 from zoneaxis.evaluation.template_matching import TemplateIndexer
 from zoneaxis.scans.indexing import Indexer, index_scan
 from zoneaxis.scans.orientation_map import OrientationMap

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from zoneaxis.evaluation.figures import confidence_map, ipf_key, ipf_map
+from zoneaxis.evaluation.figures.map_figures import confidence_map, ipf_key, ipf_map
 from zoneaxis.scans.orientation_map import OrientationMap
 
 

@@ -20,7 +20,7 @@ from zoneaxis.evaluation.ambiguity import (
     rival_count,
     with_fits,
 )
-from zoneaxis.evaluation.ambiguity_figures import (
+from zoneaxis.evaluation.figures.ambiguity_figures import (
     draw_ambiguity,
     draw_confidence_difference,
     draw_confidences,

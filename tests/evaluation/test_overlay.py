@@ -7,6 +7,7 @@ from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler
 from zoneaxis.diffraction.render import render
 from zoneaxis.errors import SettingsError
+from zoneaxis.evaluation.figures.overlay_figures import draw_overlay, miller_label
 from zoneaxis.evaluation.overlay import (
     color_merged,
     overlay,
@@ -14,7 +15,6 @@ from zoneaxis.evaluation.overlay import (
     simulated_spots,
     template_pattern,
 )
-from zoneaxis.evaluation.overlay_figures import draw_overlay, miller_label
 
 OPTICS, PIXEL = Optics(k_max_inv_angstrom=0.9), 0.04
 EULER = np.array([130.0, 37.0, 71.0])

@@ -7,7 +7,7 @@ from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.zone_axes import ZoneAxisPair
 from zoneaxis.errors import SettingsError
 from zoneaxis.evaluation.ambiguity import DirectionScores
-from zoneaxis.evaluation.zone_axis_figures import draw_zone_axes
+from zoneaxis.evaluation.figures.zone_axis_figures import draw_zone_axes
 from zoneaxis.evaluation.zone_axis_pair import bright_differences, zero_order_patterns
 
 OPTICS = Optics(k_max_inv_angstrom=1.5)

@@ -69,8 +69,8 @@ def overlay(
     """Draw measured patterns with the simulation of the orientation found laid over them."""
     from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.diffraction.optics import Optics
+    from zoneaxis.evaluation.figures.overlay_figures import draw_overlay
     from zoneaxis.evaluation.overlay import overlay as lay_over
-    from zoneaxis.evaluation.overlay_figures import draw_overlay
     from zoneaxis.scans.orientation_map import OrientationMap
 
     require_figure_path(out)
@@ -131,7 +131,7 @@ def ambiguity(
     """
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.ambiguity import candidates, with_fits
-    from zoneaxis.evaluation.ambiguity_figures import draw_ambiguity
+    from zoneaxis.evaluation.figures.ambiguity_figures import draw_ambiguity
     from zoneaxis.files import atomic_path, require_writable
 
     require_figure_path(out)
@@ -190,7 +190,7 @@ def zone_axes(
     from zoneaxis.diffraction.directions import parse_zone_axis, zone_axis_euler
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.diffraction.zone_axes import compare_zone_axes, first_laue_zone_inv_angstrom
-    from zoneaxis.evaluation.zone_axis_figures import draw_zone_axes
+    from zoneaxis.evaluation.figures.zone_axis_figures import draw_zone_axes
     from zoneaxis.evaluation.zone_axis_pair import bright_differences, zero_order_patterns
 
     require_figure_path(out)

@@ -61,7 +61,7 @@ def compare(
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.comparison import compare as compare_maps
     from zoneaxis.evaluation.frames import in_frame
-    from zoneaxis.evaluation.report import write_report
+    from zoneaxis.evaluation.report.page import write_report
     from zoneaxis.scans.scan import Scan
 
     require_outputs({out: ".html", json: ".json"})

@@ -37,7 +37,7 @@ def figure_to(path: Path, width: float, height: float) -> Iterator["Figure"]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    from zoneaxis.evaluation.figures import STYLE
+    from zoneaxis.evaluation.figures.map_figures import STYLE
     from zoneaxis.files import atomic_path
 
     with rc_context(STYLE):

@@ -37,7 +37,7 @@ def grains(
 ) -> None:
     """Segment a map into grains: sizes, mean orientations, boundaries, suspicious neighbors."""
     from zoneaxis.evaluation.boundaries import Twin, find_boundaries
-    from zoneaxis.evaluation.grain_figures import write_grains_figure
+    from zoneaxis.evaluation.figures.grain_figures import write_grains_figure
     from zoneaxis.evaluation.grains import find_grains
 
     require_outputs({out: ".json", figure: ".png"})

@@ -89,8 +89,8 @@ def correlate(
     """Map how alike neighboring patterns are, and how many spots each has: grain boundaries."""
     import numpy as np
 
-    from zoneaxis.evaluation.correlation_figures import draw_correlation
-    from zoneaxis.evaluation.image_axes import is_flat
+    from zoneaxis.evaluation.figures.correlation_figures import draw_correlation
+    from zoneaxis.evaluation.figures.image_axes import is_flat
     from zoneaxis.files import atomic_path, require_writable
 
     require_figure_path(out)

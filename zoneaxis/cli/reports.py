@@ -31,7 +31,7 @@ def report(
 ) -> None:
     """Write a page with linked maps, patterns and figures of a map; `compare` adds a reference."""
     from zoneaxis.diffraction.optics import Optics
-    from zoneaxis.evaluation.report import write_report
+    from zoneaxis.evaluation.report.page import write_report
     from zoneaxis.scans.scan import Scan
 
     require_outputs({out: ".html"})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.evaluation.image_axes import draw_map, robust_limits, round_length, scale_bar
+from zoneaxis.evaluation.figures.image_axes import draw_map, robust_limits, round_length, scale_bar
 from zoneaxis.scans.calibration import Calibration
 from zoneaxis.scans.detectors import Detector
 from zoneaxis.scans.pixel_size import reflection_shells

@@ -38,17 +38,17 @@ from zoneaxis.diffraction.orientations import (
     reduce_euler,
 )
 from zoneaxis.errors import SettingsError
-from zoneaxis.evaluation.candidates import best_candidates, candidate_scores, correlations
-from zoneaxis.evaluation.polar_patterns import (
+from zoneaxis.evaluation.matching.candidates import best_candidates, candidate_scores, correlations
+from zoneaxis.evaluation.matching.polar_patterns import (
     BLUR_INV_ANGSTROM,
     TINY,
     PolarGrid,
     PolarPatterns,
     polar_patterns,
 )
-from zoneaxis.evaluation.refinement import Refiner
-from zoneaxis.evaluation.spot_scores import landscape, spots_power
-from zoneaxis.evaluation.template_bank import template_bank
+from zoneaxis.evaluation.matching.refinement import Refiner
+from zoneaxis.evaluation.matching.spot_scores import landscape, spots_power
+from zoneaxis.evaluation.matching.template_bank import template_bank
 from zoneaxis.scans.indexing import Indexed, require_frame
 
 N_RADII, N_ANGLES = 48, 180

@@ -11,16 +11,16 @@ from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import euler_from_matrices, matrices_from_euler
 from zoneaxis.diffraction.polar import draw_polar_spots
 from zoneaxis.diffraction.render import render
-from zoneaxis.evaluation.candidates import (
+from zoneaxis.evaluation.matching.candidates import (
     N_SHIFTS,
     best_candidates,
     candidate_scores,
     correlations,
     vertex,
 )
-from zoneaxis.evaluation.polar_patterns import PolarGrid, PolarPatterns, polar_patterns
-from zoneaxis.evaluation.spot_scores import heights_at, landscape, spots_power
-from zoneaxis.evaluation.template_bank import strongest_spots, template_bank
+from zoneaxis.evaluation.matching.polar_patterns import PolarGrid, PolarPatterns, polar_patterns
+from zoneaxis.evaluation.matching.spot_scores import heights_at, landscape, spots_power
+from zoneaxis.evaluation.matching.template_bank import strongest_spots, template_bank
 
 OPTICS = Optics(k_max_inv_angstrom=1.6)
 GRID = PolarGrid(torch.linspace(0.13, 1.6, 48), 180, 0.048)

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoneaxis.evaluation.figures import log_scaled
-from zoneaxis.evaluation.image_axes import round_length, scale_bar
+from zoneaxis.evaluation.figures.image_axes import round_length, scale_bar
+from zoneaxis.evaluation.figures.map_figures import log_scaled
 from zoneaxis.evaluation.overlay import Overlay, Spots, color_merged, shared_spots
 
 if TYPE_CHECKING:

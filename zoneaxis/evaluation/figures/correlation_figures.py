@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoneaxis.evaluation.correlation import NeighborCorrelation
-from zoneaxis.evaluation.image_axes import color_bar, draw_map, is_flat, robust_limits, with_gray
+from zoneaxis.evaluation.figures.image_axes import (
+    color_bar,
+    draw_map,
+    is_flat,
+    robust_limits,
+    with_gray,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure

@@ -5,8 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from zoneaxis.diffraction.orientations import ROTATE_180_ABOUT_BEAM, euler_from_matrices
-from zoneaxis.evaluation import figures
 from zoneaxis.evaluation.comparison import compare
+from zoneaxis.evaluation.figures import map_figures
 from zoneaxis.evaluation.thresholds import Threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 
@@ -63,7 +63,7 @@ def one_point(crystal, euler_deg):
 def test_beam_along_the_corners_of_the_key_has_their_colors(nickelate, euler_deg, color):
     from matplotlib.colors import to_rgb
 
-    found = figures.ipf_colors(one_point(nickelate, euler_deg))[0, 0]
+    found = map_figures.ipf_colors(one_point(nickelate, euler_deg))[0, 0]
     np.testing.assert_allclose(found, to_rgb(color), atol=0.01)
 
 
@@ -77,7 +77,7 @@ def test_colors_are_those_of_orix_and_obey_symmetry(pair):
     orientations = Orientation.from_euler(reference.euler_deg[..., 0, :], symmetry, degrees=True)
     for direction, vector in (("z", Vector3d.zvector()), ("x", Vector3d.xvector())):
         expected = IPFColorKeyTSL(symmetry, vector).orientation2color(orientations)
-        found = figures.ipf_colors(reference, direction)
+        found = map_figures.ipf_colors(reference, direction)
         np.testing.assert_allclose(found[reference.indexed], expected[reference.indexed], atol=1e-6)
     friend = OrientationMap.of_crystal(
         reference.crystal,
@@ -87,18 +87,20 @@ def test_colors_are_those_of_orix_and_obey_symmetry(pair):
         reference.indexed,
         reference.step_nm,
     )
-    np.testing.assert_allclose(figures.ipf_colors(friend), figures.ipf_colors(reference), atol=1e-6)
+    np.testing.assert_allclose(
+        map_figures.ipf_colors(friend), map_figures.ipf_colors(reference), atol=1e-6
+    )
 
 
 def test_points_without_orientation_are_black(pair, ax):
-    colors = figures.ipf_colors(pair[0])
+    colors = map_figures.ipf_colors(pair[0])
     assert (colors[:2, :2] == 0).all()
     assert colors[pair[0].indexed].max(axis=-1).min() > 0.4
     assert np.isfinite(colors).all()
 
 
 def test_ipf_map_starts_at_the_upper_left_and_has_a_scale_bar(pair, ax):
-    figures.ipf_map(ax, pair[0])
+    map_figures.ipf_map(ax, pair[0])
     assert ax.images[0].origin == "upper"
     np.testing.assert_array_equal(ax.images[0].get_array()[0, 0], 0)
     assert "50 nm" in drawn(ax)
@@ -106,48 +108,48 @@ def test_ipf_map_starts_at_the_upper_left_and_has_a_scale_bar(pair, ax):
 
 def test_key_has_labels_at_its_corners(nickelate):
     figure = Figure(figsize=(3, 3), layout="constrained")
-    ax = figures.ipf_key(figure, nickelate)
+    ax = map_figures.ipf_key(figure, nickelate)
     assert r"[$0 0 0 1$]" in drawn(ax)
 
 
 def test_maps_draw_with_units(pair, ax):
     comparison = compare(*pair)
-    figures.misorientation_map(ax, comparison, 25.0)
+    map_figures.misorientation_map(ax, comparison, 25.0)
     assert ax.images[0].get_array().mask.sum() == 8
     assert {"misorientation (°)", "50 nm"} <= set(drawn(ax))
 
 
 @pytest.mark.parametrize("quantity", ["score", "reliability", "thickness_nm"])
 def test_confidence_map_has_a_labelled_bar(pair, ax, quantity):
-    figures.confidence_map(ax, pair[0], quantity)
+    map_figures.confidence_map(ax, pair[0], quantity)
     assert quantity in drawn(ax)
 
 
 def test_agreement_map_counts_points(pair, ax):
-    figures.agreement_map(ax, compare(*pair), 25.0, ("network", "truth"))
+    map_figures.agreement_map(ax, compare(*pair), 25.0, ("network", "truth"))
     assert {"both: 55", "network only: 4", "truth only: 4", "neither: 0"} <= set(drawn(ax))
 
 
 def test_histogram_shares_add_up(pair, ax):
-    figures.misorientation_histogram(ax, compare(*pair))
+    map_figures.misorientation_histogram(ax, compare(*pair))
     for patch in ax.patches:
         assert patch.get_data().values.sum() == pytest.approx(100)
     assert {"raw", "modulo 60° about c", "misorientation (°)"} <= set(drawn(ax))
 
 
 def test_histogram_of_perfect_agreement(pair, ax):
-    figures.misorientation_histogram(ax, compare(pair[1], pair[1]))
+    map_figures.misorientation_histogram(ax, compare(pair[1], pair[1]))
     drawn(ax)
 
 
 def test_risk_coverage_names_both_confidences(pair, ax):
-    figures.risk_coverage(ax, compare(*pair))
+    map_figures.risk_coverage(ax, compare(*pair))
     assert {"score", "reliability"} <= set(drawn(ax))
 
 
 def test_risk_coverage_marks_a_threshold(pair, ax):
     chosen = Threshold("reliability", 0.125, 0.8, 0.02, 0.04, 0.05)
-    figures.risk_coverage(ax, compare(*pair), [chosen])
+    map_figures.risk_coverage(ax, compare(*pair), [chosen])
     star = next(line for line in ax.lines if line.get_marker() == "*")
     np.testing.assert_allclose(star.get_xydata(), [[80, 2]])
     assert "0.125" in drawn(ax)
@@ -156,7 +158,7 @@ def test_risk_coverage_marks_a_threshold(pair, ax):
 def test_patterns_have_titles_and_a_scale():
     figure = Figure(figsize=(6, 2.4), layout="constrained")
     rng = np.random.default_rng(0)
-    figures.pattern_pair(
+    map_figures.pattern_pair(
         figure, rng.poisson(1.0, (48, 64)), {"simulated: network": rng.random((48, 64))}, 0.025
     )
     assert {"measured", "simulated: network", "0.2 Å$^{-1}$"} <= set(drawn(figure.axes[0]))
@@ -167,23 +169,23 @@ def test_log_scale_ignores_direct_beam_and_bad_pixels():
     pattern[16, 16] = 1e6
     pattern[4, 4:7] = 1.0
     pattern[0, :3] = np.nan, -5.0, np.inf
-    scaled = figures.log_scaled(pattern, direct_beam_px=2)
+    scaled = map_figures.log_scaled(pattern, direct_beam_px=2)
     assert np.isfinite(scaled).all()
     assert (scaled[16, 16], scaled[4, 5]) == (1, 1)
     assert scaled[0, :3].tolist() == [0, 0, 0]
-    assert figures.log_scaled(np.zeros((8, 8))).max() == 0
+    assert map_figures.log_scaled(np.zeros((8, 8))).max() == 0
 
 
 def test_a_displaced_direct_beam_is_left_out_of_the_scale():
     pattern = np.zeros((32, 32))
     pattern[18:21, 12:15] = 1e6
     pattern[4, 4:7] = 1.0
-    assert figures.log_scaled(pattern, 2, center_px=(13.0, 19.0))[4, 5] == 1
-    assert figures.log_scaled(pattern, 2)[4, 5] == 0
+    assert map_figures.log_scaled(pattern, 2, center_px=(13.0, 19.0))[4, 5] == 1
+    assert map_figures.log_scaled(pattern, 2)[4, 5] == 0
 
 
 def test_pyplot_keeps_no_figure(pair, nickelate):
-    figures.ipf_key(Figure(), nickelate)
+    map_figures.ipf_key(Figure(), nickelate)
     from matplotlib import pyplot
 
     assert not pyplot.get_fignums()

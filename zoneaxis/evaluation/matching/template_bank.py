@@ -22,7 +22,7 @@ from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler
 from zoneaxis.diffraction.polar import draw_polar_spots
-from zoneaxis.evaluation.polar_patterns import POWER, PolarGrid
+from zoneaxis.evaluation.matching.polar_patterns import POWER, PolarGrid
 
 MIRROR_Y = np.diag([1.0, -1.0, 1.0])
 FREQUENCIES = 20  # over the angle; the higher ones do not change which templates are good

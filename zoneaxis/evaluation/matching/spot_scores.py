@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from zoneaxis.evaluation.polar_patterns import PolarGrid
+from zoneaxis.evaluation.matching.polar_patterns import PolarGrid
 
 
 def landscape(spectrum: torch.Tensor, grid: PolarGrid) -> torch.Tensor:

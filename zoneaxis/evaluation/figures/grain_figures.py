@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoneaxis.evaluation.boundaries import Boundaries, random_misorientations_deg
-from zoneaxis.evaluation.figures import STYLE, ipf_colors
+from zoneaxis.evaluation.figures.image_axes import draw_map
+from zoneaxis.evaluation.figures.map_figures import STYLE, ipf_colors
 from zoneaxis.evaluation.grains import Grains
-from zoneaxis.evaluation.image_axes import draw_map
 from zoneaxis.files import atomic_path
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from zoneaxis.evaluation.image_axes import color_bar, draw_map, robust_limits, round_length
+from zoneaxis.evaluation.figures.image_axes import color_bar, draw_map, robust_limits, round_length
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from zoneaxis.diffraction.low_index import (
     low_index_directions,
     nearest_direction,
 )
-from zoneaxis.evaluation import figures
 from zoneaxis.evaluation.breakdown import ZONE_AXES_APART_DEG
 from zoneaxis.evaluation.comparison import Comparison
+from zoneaxis.evaluation.figures import map_figures
+from zoneaxis.evaluation.figures.image_axes import robust_limits
 from zoneaxis.evaluation.grains import Grains
-from zoneaxis.evaluation.image_axes import robust_limits
 from zoneaxis.evaluation.metrics import FRIENDS
 from zoneaxis.evaluation.phases import usable
-from zoneaxis.evaluation.report_scan import ScanView
+from zoneaxis.evaluation.report.scan import ScanView
 from zoneaxis.scans.orientation_map import OrientationMap
 
 Layer = dict[str, Any]
@@ -44,7 +44,7 @@ def map_layers(
         number: 0 for the map, 1 for the reference, to end the names of its layers.
     """
     for direction in "zxy":
-        colors = np.round(255 * figures.ipf_colors(one, direction)).astype(np.uint8)
+        colors = np.round(255 * map_figures.ipf_colors(one, direction)).astype(np.uint8)
         yield {
             "id": f"ipf-{direction}-{number}",
             "group": name,
@@ -85,15 +85,15 @@ def _zone_axis_layers(one: OrientationMap, name: str, number: str) -> Iterator[L
 
 def comparison_layers(comparison: Comparison, names: tuple[str, ...]) -> Iterator[Layer]:
     """Yield misorientations, raw and modulo each false friend, and who indexed a point."""
-    limits = (figures.SMALLEST_DEG, figures.LARGEST_DEG)
+    limits = (map_figures.SMALLEST_DEG, map_figures.LARGEST_DEG)
     for friend in comparison.friends:
         angles = comparison.misorientation_deg[friend]
         label = f"misorientation, {FRIENDS[friend]}"
         layer = _scalar(f"off-{friend}", "comparison", label, angles, "viridis", limits)
         yield layer | {"unit": "°", "log": True}
-    kind = figures.agreement(comparison)
-    labels = [label.format(*names) for label in figures.AGREEMENT]
-    colors = list(figures.AGREEMENT.values())
+    kind = map_figures.agreement(comparison)
+    labels = [label.format(*names) for label in map_figures.AGREEMENT]
+    colors = list(map_figures.AGREEMENT.values())
     yield _classes("indexed", "comparison", "indexed by", kind, labels, colors)
 
 

@@ -1,6 +1,6 @@
 from rich.table import Table
 
-from zoneaxis.evaluation.report_tables import plain
+from zoneaxis.evaluation.report.tables import plain
 
 
 def test_a_rich_table_becomes_plain():

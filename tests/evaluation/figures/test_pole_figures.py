@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from zoneaxis.diffraction.orientations import matrices_from_euler
-from zoneaxis.evaluation import pole_figures
+from zoneaxis.evaluation.figures import pole_figures
 from zoneaxis.scans.orientation_map import OrientationMap
 
 

@@ -4,8 +4,8 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from zoneaxis.evaluation import report_scan
-from zoneaxis.evaluation.report_scan import view_scan
+from zoneaxis.evaluation.report import scan as report_scan
+from zoneaxis.evaluation.report.scan import view_scan
 from zoneaxis.scans.scan import Scan
 
 RADIUS = 0.1

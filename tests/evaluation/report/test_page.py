@@ -11,7 +11,7 @@ from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.errors import MapError, OutputError, ScanError
 from zoneaxis.evaluation.comparison import compare
-from zoneaxis.evaluation.report import choose_points, write_report
+from zoneaxis.evaluation.report.page import choose_points, write_report
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 

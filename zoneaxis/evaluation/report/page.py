@@ -16,16 +16,17 @@ import numpy as np
 
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.errors import MapError, ScanError
-from zoneaxis.evaluation import figures, pole_figures, report_pictures
 from zoneaxis.evaluation.boundaries import find_boundaries
 from zoneaxis.evaluation.comparison import Comparison, compare
+from zoneaxis.evaluation.figures import map_figures, pole_figures
 from zoneaxis.evaluation.grains import Grains, find_grains
 from zoneaxis.evaluation.metrics import ANGLE_METRICS, FOUND_METRIC, MASK_METRICS, format_metric
 from zoneaxis.evaluation.phases import usable
-from zoneaxis.evaluation.report_data import explorer_data, known_crystals
-from zoneaxis.evaluation.report_pictures import Maps, Names
-from zoneaxis.evaluation.report_scan import view_scan
-from zoneaxis.evaluation.report_tables import (
+from zoneaxis.evaluation.report import pictures
+from zoneaxis.evaluation.report.data import explorer_data, known_crystals
+from zoneaxis.evaluation.report.pictures import Maps, Names
+from zoneaxis.evaluation.report.scan import view_scan
+from zoneaxis.evaluation.report.tables import (
     breakdown_tables,
     chosen_thresholds,
     grain_tables,
@@ -88,7 +89,7 @@ def write_report(
         comparison = comparison or compare(map, reference)
     if scan is not None:
         _require_simulable(scan, maps)
-    with atomic_path(path) as temporary, rc_context(figures.STYLE):
+    with atomic_path(path) as temporary, rc_context(map_figures.STYLE):
         page = _page(maps, comparison, scan, optics or Optics(), points, title, names)
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
@@ -103,7 +104,7 @@ def _page(
     title: str,
     names: Names,
 ) -> str:
-    map, pictures = maps[0], report_pictures
+    map = maps[0]
     rank = -map.score[..., 0] if comparison is None else comparison.misorientation_deg["raw"]
     chosen = choose_points(np.where(usable(map), rank, np.nan), points if scan is not None else 0)
     view = view_scan(scan, optics.disk_radius_inv_angstrom) if scan is not None else None
@@ -139,9 +140,7 @@ def _page(
 def _comparison_section(
     maps: Maps, comparison: Comparison, chosen: np.ndarray, names: Names
 ) -> dict[str, Any]:
-    misorientations = report_pictures.misorientation_pictures(
-        comparison, maps[0].step_nm, chosen, names
-    )
+    misorientations = pictures.misorientation_pictures(comparison, maps[0].step_nm, chosen, names)
     return {
         "metrics": metrics_table(comparison, names),
         "misorientations": misorientations,
@@ -155,7 +154,7 @@ def _grain_section(grains: tuple[Grains | None, ...], name: str) -> dict[str, An
     boundaries = find_boundaries(grains[0])
     reference = grains[1] if len(grains) > 1 else None
     return {
-        "grain_pictures": report_pictures.grain_pictures(grains[0], boundaries, name),
+        "grain_pictures": pictures.grain_pictures(grains[0], boundaries, name),
         "grain_tables": grain_tables(grains[0], boundaries, reference, name),
     }
 
@@ -194,7 +193,7 @@ def _template() -> "Template":
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
-        loader=PackageLoader("zoneaxis.evaluation", "."),
+        loader=PackageLoader("zoneaxis.evaluation.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -18,9 +18,9 @@ from zoneaxis.diffraction.kinematic import ENVELOPE_SIGMA_INV_ANGSTROM
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.errors import SettingsError
-from zoneaxis.evaluation.candidates import vertex
-from zoneaxis.evaluation.polar_patterns import POWER, TINY, PolarGrid
-from zoneaxis.evaluation.spot_scores import heights_at, spots_power
+from zoneaxis.evaluation.matching.candidates import vertex
+from zoneaxis.evaluation.matching.polar_patterns import POWER, TINY, PolarGrid
+from zoneaxis.evaluation.matching.spot_scores import heights_at, spots_power
 
 # Parameters in the order of a state: rotation about x, y, z, logarithm of the scale, shift in x, y.
 PARAMETERS = {"orientation": (0, 1, 2), "camera_length": (3,), "center": (4, 5)}

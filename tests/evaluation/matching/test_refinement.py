@@ -67,7 +67,7 @@ def test_camera_length_and_center_are_found(indexers, known):
 
 
 def test_a_center_that_was_missed_is_found(nickelate, known, monkeypatch):
-    from zoneaxis.evaluation import polar_patterns
+    from zoneaxis.evaluation.matching import polar_patterns
 
     def fixed(patterns: torch.Tensor, *_: object) -> torch.Tensor:
         return torch.tensor([[64.0, 64.0]]).expand(len(patterns), -1)

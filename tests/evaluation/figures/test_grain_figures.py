@@ -8,9 +8,9 @@ from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
     matrices_from_euler,
 )
-from zoneaxis.evaluation import grain_figures
 from zoneaxis.evaluation.boundaries import Twin, find_boundaries
-from zoneaxis.evaluation.figures import ipf_colors
+from zoneaxis.evaluation.figures import grain_figures
+from zoneaxis.evaluation.figures.map_figures import ipf_colors
 from zoneaxis.evaluation.grains import find_grains
 from zoneaxis.scans.orientation_map import OrientationMap
 

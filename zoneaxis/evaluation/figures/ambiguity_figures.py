@@ -9,8 +9,8 @@ import numpy as np
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import beam_directions
 from zoneaxis.evaluation.ambiguity import Candidate, DirectionScores
+from zoneaxis.evaluation.figures.overlay_figures import draw_rivals, outline_spots, pattern_image
 from zoneaxis.evaluation.overlay import simulated_spots
-from zoneaxis.evaluation.overlay_figures import draw_rivals, outline_spots, pattern_image
 from zoneaxis.evaluation.pattern_fit import fit_pattern
 
 if TYPE_CHECKING:

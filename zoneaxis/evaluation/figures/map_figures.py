@@ -13,7 +13,7 @@ import numpy as np
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import matrices_from_euler
 from zoneaxis.evaluation.comparison import Comparison
-from zoneaxis.evaluation.image_axes import (
+from zoneaxis.evaluation.figures.image_axes import (
     color_bar,
     draw_map,
     robust_limits,

@@ -12,11 +12,11 @@ import pytest
 from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.evaluation.comparison import compare
-from zoneaxis.evaluation.figures import ipf_colors
+from zoneaxis.evaluation.figures.map_figures import ipf_colors
 from zoneaxis.evaluation.grains import find_grains
 from zoneaxis.evaluation.metrics import FRIENDS
-from zoneaxis.evaluation.report import write_report
-from zoneaxis.evaluation.report_scan import view_scan
+from zoneaxis.evaluation.report.page import write_report
+from zoneaxis.evaluation.report.scan import view_scan
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 

@@ -11,15 +11,15 @@ import numpy as np
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.structure_factors import structure_factors
-from zoneaxis.evaluation import figures, grain_figures, pole_figures
 from zoneaxis.evaluation.boundaries import Boundaries
 from zoneaxis.evaluation.comparison import Comparison
+from zoneaxis.evaluation.figures import grain_figures, map_figures, pole_figures
+from zoneaxis.evaluation.figures.image_axes import is_flat
 from zoneaxis.evaluation.grains import Grains
-from zoneaxis.evaluation.image_axes import is_flat
 from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
 from zoneaxis.evaluation.phases import usable
-from zoneaxis.evaluation.report_data import known_crystals
+from zoneaxis.evaluation.report.data import known_crystals
 from zoneaxis.evaluation.thresholds import Threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
@@ -65,7 +65,7 @@ def orientation_pictures(maps: Maps, names: Names) -> list[Picture]:
     return [
         _map_picture(
             one.shape,
-            lambda ax, one=one, axis=axis: figures.ipf_map(ax, one, axis),
+            lambda ax, one=one, axis=axis: map_figures.ipf_map(ax, one, axis),
             f"{name}, IPF-{axis.upper()}: the crystal direction {WHERE[axis]}. Black: not indexed.",
         )
         for axis in ("zx" if len(maps) > 1 else "zxy")
@@ -81,7 +81,7 @@ def key_pictures(maps: Maps) -> dict[str, Picture]:
     pictures = {}
     for laue, crystals in groups.items():
         key = _figure(2.4, 2.4)
-        ax = figures.ipf_key(key, crystals[0])
+        ax = map_figures.ipf_key(key, crystals[0])
         names = " and ".join(dict.fromkeys(crystal.name for crystal in crystals))
         picture = _picture(key, f"Color key: directions of {names}, Laue group {laue}.")
         pictures[laue] = replace(picture, place=_place(ax))
@@ -134,13 +134,13 @@ def misorientation_pictures(
     """
 
     def draw(ax: "Axes") -> None:
-        figures.misorientation_map(ax, comparison, step_nm)
+        map_figures.misorientation_map(ax, comparison, step_nm)
         _mark_points(ax, chosen)
 
     shape = comparison.indexed_map.shape
     marks = " The numbers mark the patterns shown below." if len(chosen) else ""
     histogram = _figure(*PLOT_SIZE_IN)
-    figures.misorientation_histogram(histogram.add_subplot(), comparison)
+    map_figures.misorientation_histogram(histogram.add_subplot(), comparison)
     return [
         _map_picture(
             shape,
@@ -155,7 +155,7 @@ def misorientation_pictures(
         ),
         _map_picture(
             shape,
-            lambda ax: figures.agreement_map(ax, comparison, step_nm, names),
+            lambda ax: map_figures.agreement_map(ax, comparison, step_nm, names),
             "Points indexed by both, by one, or by neither.",
             below_in=LEGEND_IN,
         ),
@@ -215,7 +215,7 @@ def confidence_pictures(
     pictures = [
         _map_picture(
             one.shape,
-            lambda ax, one=one, quantity=quantity: figures.confidence_map(ax, one, quantity),
+            lambda ax, one=one, quantity=quantity: map_figures.confidence_map(ax, one, quantity),
             f"{name}: {quantity}. Gray: not indexed.",
             bar_in=COLOR_BAR_IN,
         )
@@ -224,10 +224,10 @@ def confidence_pictures(
     ]
     figure = _figure(*PLOT_SIZE_IN)
     if comparison is None:
-        figures.confidence_histogram(figure.add_subplot(), maps[0])
+        map_figures.confidence_histogram(figure.add_subplot(), maps[0])
         caption = "How many of the indexed points have which score and reliability."
     else:
-        figures.risk_coverage(figure.add_subplot(), comparison, thresholds)
+        map_figures.risk_coverage(figure.add_subplot(), comparison, thresholds)
         caption = (
             f"What rejecting buys: of the points that {names[0]} is surest of, the share off by "
             f"more than {RIGHT_DEG:g}°. A curve that falls to the left belongs to a confidence of "
@@ -276,7 +276,7 @@ def pattern_pictures(
             panels[f"simulated: {name}"] = fit.pattern
             rows.append(_pattern_row(name, euler, one.score[row, col, 0], fit))
         figure = _figure(0.35 + 1.72 * (1 + len(maps)), 2.2)
-        figures.pattern_pair(
+        map_figures.pattern_pair(
             figure, measured, panels, pixel, optics.disk_radius_inv_angstrom, fit.center_px
         )
         caption = f"{number}. Row {row}, column {col}.{_apart(comparison, row, col)}"
@@ -348,5 +348,5 @@ def _picture(figure: "Figure", caption: str, rows: tuple[tuple[str, ...], ...] =
     figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=PAD_IN)
     png = buffer.getvalue()
     width = int.from_bytes(png[16:20], "big")  # of the header that every PNG begins with
-    width_px = round(width * CSS_PX_PER_IN / figures.STYLE["savefig.dpi"])
+    width_px = round(width * CSS_PX_PER_IN / map_figures.STYLE["savefig.dpi"])
     return Picture(base64.b64encode(png).decode("ascii"), width_px, caption, rows)

@@ -17,14 +17,14 @@ from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.phases import match_crystals, usable
-from zoneaxis.evaluation.report_layers import (
+from zoneaxis.evaluation.report.layers import (
     comparison_layers,
     map_layers,
     packed,
     png,
     scan_layers,
 )
-from zoneaxis.evaluation.report_scan import ScanView
+from zoneaxis.evaluation.report.scan import ScanView
 from zoneaxis.scans.orientation_map import OrientationMap
 
 FAINTEST = 1e-6  # |U|^2 of the reflections kept, as a share of the strongest's

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from zoneaxis.diffraction.orientations import matrices_from_euler
-from zoneaxis.evaluation.polar_patterns import TINY, PolarGrid, PolarPatterns
-from zoneaxis.evaluation.spot_scores import heights_at
-from zoneaxis.evaluation.template_bank import FREQUENCIES, TemplateBank
+from zoneaxis.evaluation.matching.polar_patterns import TINY, PolarGrid, PolarPatterns
+from zoneaxis.evaluation.matching.spot_scores import heights_at
+from zoneaxis.evaluation.matching.template_bank import FREQUENCIES, TemplateBank
 
 N_SHIFTS = 48  # in-plane angles at which all templates are compared
 SECTORS = 6  # each template offers its best angle in each: 60 degrees about a zone axis may vie

@@ -1,0 +1,1 @@
+"""Template matching in parts: polar patterns, the bank, candidates, refinement."""
