@@ -109,6 +109,18 @@ def test_smoothed_patterns_keep_their_polar_image_at_a_stride():
     torch.testing.assert_close(half, every / 2, atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_batch_is_the_same_as_each_of_its_patterns(stride):
+    patterns = torch.rand(3, 90, 70, generator=torch.Generator().manual_seed(0))
+    center = torch.tensor([[35.0, 45.0], [30.2, 50.9], [38.0, 41.0]])
+    radii = torch.linspace(0.03, 0.2, 9)
+    batch = smooth_polar(patterns, center, 0.01, radii, 36, 0.03, stride)
+    for i in range(3):
+        part = slice(i, i + 1)
+        alone = smooth_polar(patterns[part], center[part], 0.01, radii, 36, 0.03, stride)
+        torch.testing.assert_close(alone[0], batch[i], atol=1e-5, rtol=0)
+
+
 def test_compression_removes_the_background_of_each_ring():
     center, radii = torch.tensor([[32.0, 32.0]]), torch.linspace(0.05, 0.25, 21)
     spot = spots([(52.0, 32.0)])[None]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zoneaxis.diffraction import camera
-from zoneaxis.diffraction.crystal import load_crystal
+from zoneaxis.diffraction.crystal import Crystal, load_crystal
 from zoneaxis.diffraction.disks import Disks
 from zoneaxis.diffraction.kinematic import kinematic_disks
 from zoneaxis.diffraction.optics import Optics
@@ -148,6 +148,24 @@ def test_solutions_are_distinct_and_ordered(indexer, sample):
         assert away[found.score[:, j] > 0].min() > 2
     expected = 1 - found.score[:, 1] / found.score[:, 0]
     np.testing.assert_allclose(found.reliability[found.indexed], expected[found.indexed], 1e-5)
+
+
+def test_a_fine_grid_has_a_second_solution_as_a_coarse_one_has():
+    """The neighbors of the best are many, and must not be all that is scored in full."""
+    cell = (4.08, 4.08, 4.08, 90.0, 90.0, 90.0)
+    one = np.ones(1)
+    silver = Crystal("Ag", cell, 225, np.array([47]), np.zeros((1, 3)), one, one)
+    optics = Optics(precession_deg=0.5, k_max_inv_angstrom=1.6)
+    rng = np.random.default_rng(0)
+    euler = rng.uniform(0, [360, 180, 360], (12, 3))
+    disks = kinematic_disks(silver, optics, euler[:, 1:], [10.0])
+    patterns = render(disks, 128, 0.03, phi1_deg=torch.from_numpy(euler[:, 0].copy()))[:, 0]
+    coarse, fine = (
+        TemplateIndexer(silver, optics, step_deg=step).index(patterns.numpy(), 0.03)
+        for step in (2.0, 0.5)
+    )
+    assert (fine.score[:, 1] > 0).all()
+    assert np.median(np.abs(fine.reliability - coarse.reliability)) < 0.05
 
 
 def test_direct_beam_alone_and_nothing_are_not_indexed(indexer, kinematic):

@@ -242,13 +242,20 @@ def checkerboard(height: int, width: int) -> torch.Tensor:
 def _window(
     patterns: torch.Tensor, center_px: torch.Tensor, radii_px: torch.Tensor, stride: int
 ) -> tuple[range, range]:
-    """Return the rows and columns, every `stride`-th, that hold all rings about the centers."""
+    """Return the rows and columns, every `stride`-th, that hold all rings about the centers.
+
+    They are multiples of the stride: a pattern is looked up alike in any batch.
+    """
     if not len(patterns):
         return range(1), range(1)
     reach = float(radii_px.max()) + stride
     low, high = (center_px.amin(dim=0) - reach).tolist(), (center_px.amax(dim=0) + reach).tolist()
     return tuple(
-        range(min(max(int(low[i]), 0), n - 1), max(min(int(high[i]) + stride, n), 1), stride)
+        range(
+            min(max(int(low[i]), 0), n - 1) // stride * stride,
+            max(min(int(high[i]) + stride, n), 1),
+            stride,
+        )
         for i, n in ((1, patterns.shape[1]), (0, patterns.shape[2]))
     )
 

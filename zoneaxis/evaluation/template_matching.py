@@ -56,6 +56,8 @@ MERGED_STEPS = 1.6  # candidates within it are the same peak, and refine its pos
 MERGE_FLOOR = 0.8  # weighted by how far they exceed this share of the best Q
 BATCH = 32
 FEWEST_RINGS = 8
+CANDIDATES = 64  # enough to reach beyond the neighbors of the best solution, 1 degree apart
+MOST_CANDIDATES = 1024
 
 
 class TemplateIndexer:
@@ -123,6 +125,7 @@ class TemplateIndexer:
         self._bank = template_bank(
             crystal, optics, self._grid, step_deg=step_deg, thicknesses_nm=thicknesses_nm
         )
+        self._n_candidates = int(min(CANDIDATES / min(step_deg, 1) ** 2, MOST_CANDIDATES))
         self._refiner = Refiner(crystal, optics, self._grid, refine) if refine else None
 
     @property
@@ -161,16 +164,16 @@ class TemplateIndexer:
             score=score[:, : self._n_best],
             reliability=np.where(indexed, reliability, 0).astype(np.float32),
             indexed=indexed,
-            properties={"agreement": agreement, **self._camera(found, inv_angstrom_per_pixel)},
+            properties={"agreement": agreement, **self._camera(found)},
         )
 
-    def _camera(self, found: dict[str, np.ndarray], pixel: float) -> dict[str, np.ndarray]:
+    def _camera(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return what was searched or refined of the camera."""
         properties = {}
         if len(self._camera_scales) > 1 or "camera_length" in self._refine:
             properties["camera_scale"] = found["scale"]
         if "center" in self._refine:
-            x, y = found["shift"].T / pixel
+            x, y = found["shift_px"].T
             properties |= {"center_shift_x_px": x, "center_shift_y_px": y}
         return properties
 
@@ -199,7 +202,8 @@ class TemplateIndexer:
         tries = []
         for scale in self._camera_scales:
             found = self._index_batch(copied, pixel * scale)
-            tries.append({**found, "scale": scale * found["scale"]})
+            shift_px = found["shift"] / (pixel * scale)
+            tries.append({**found, "scale": scale * found["scale"], "shift_px": shift_px})
         best = np.stack([found["score"][:, 0] for found in tries]).argmax(axis=0)
         rows = np.arange(len(patterns))
         return {name: np.stack([f[name] for f in tries])[best, rows] for name in tries[0]}
@@ -210,7 +214,7 @@ class TemplateIndexer:
     def _index_batch(self, patterns: torch.Tensor, pixel: float) -> dict[str, np.ndarray]:
         """Return the distinct solutions, best first, with what is known beside them."""
         polar = self._polar(patterns, pixel)
-        template, angle = best_candidates(*correlations(self._bank, polar))
+        template, angle = best_candidates(*correlations(self._bank, polar), self._n_candidates)
         heights = landscape(polar.spectrum, self._grid)
         power = polar.power[:, None] * (polar.inside @ self._bank.ring_power.T)
         candidates = candidate_scores(

@@ -66,15 +66,19 @@ def test_camera_length_and_center_are_found(indexers, known):
     assert np.median(nearest_deg(indexers["everything"], found, matrices)) < 0.5
 
 
-def test_a_center_that_was_missed_is_found(nickelate, known, monkeypatch):
+@pytest.mark.parametrize("scale", [1.0, 0.7])
+def test_a_center_that_was_missed_is_found(nickelate, known, monkeypatch, scale):
+    """In pixels of the pattern, at whatever camera length."""
     from zoneaxis.evaluation.matching import polar_patterns
 
     def fixed(patterns: torch.Tensor, *_: object) -> torch.Tensor:
         return torch.tensor([[64.0, 64.0]]).expand(len(patterns), -1)
 
     monkeypatch.setattr(polar_patterns, "direct_beam_center", fixed)
-    indexer = TemplateIndexer(nickelate, OPTICS, step_deg=4.0, refine=EVERYTHING)
-    found = indexer.index(np.roll(known[0], (0, 1), axis=(1, 2)), PIXEL)
+    indexer = TemplateIndexer(
+        nickelate, OPTICS, step_deg=4.0, refine=EVERYTHING, camera_scales=(scale,)
+    )
+    found = indexer.index(np.roll(known[0], (0, 1), axis=(1, 2)), PIXEL / scale)
     assert np.median(found.properties["center_shift_x_px"]) == pytest.approx(1.0, abs=0.2)
     assert np.median(found.properties["center_shift_y_px"]) == pytest.approx(0.0, abs=0.2)
 

@@ -103,7 +103,7 @@ def test_low_frequencies_correlate_as_by_brute_force(bank, polar):
 def test_spots_score_as_whole_templates_do(bank, polar):
     """The best candidates of each pattern, against the sum over all pixels of the polar images."""
     heights = landscape(polar.spectrum, GRID)
-    template, angle = best_candidates(*correlations(bank, polar))
+    template, angle = best_candidates(*correlations(bank, polar), 64)
     power = polar.power[:, None] * (polar.inside @ bank.ring_power.T)
     matrices, score = candidate_scores(bank, template, angle, heights, power.sqrt(), GRID)
     pattern = torch.fft.irfft(polar.spectrum, n=180, dim=-1)

@@ -16,7 +16,6 @@ from zoneaxis.evaluation.matching.template_bank import FREQUENCIES, TemplateBank
 
 N_SHIFTS = 48  # in-plane angles at which all templates are compared
 SECTORS = 6  # each template offers its best angle in each: 60 degrees about a zone axis may vie
-CANDIDATES = 64  # enough to reach beyond the neighbors of the best solution
 TURN_DEG = 2.0  # to either side of a candidate; a parabola finds the angle between
 
 
@@ -50,17 +49,18 @@ def correlations(bank: TemplateBank, polar: PolarPatterns) -> tuple[torch.Tensor
 
 
 def best_candidates(
-    correlation: torch.Tensor, norm: torch.Tensor
+    correlation: torch.Tensor, norm: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the templates that fit best, and their in-plane angles in radians, both (b, c).
 
     Args:
         correlation: what `correlations` returned, shape (shifts, b, t).
         norm: likewise, shape (b, t).
+        count: c, if there are as many.
     """
     best = correlation.unflatten(0, (SECTORS, -1)).amax(dim=1) / norm
     best = best.permute(1, 0, 2).flatten(1)
-    _, chosen = best.topk(min(CANDIDATES, best.shape[1]), dim=1)
+    _, chosen = best.topk(min(count, best.shape[1]), dim=1)
     sector, template = chosen // norm.shape[1], chosen % norm.shape[1]
     width = N_SHIFTS // SECTORS
     rows = torch.arange(len(norm))[:, None, None]

@@ -100,7 +100,7 @@ def polar_patterns(
         halves = torch.stack([white, polar - white])[..., ::COARSER] - background / 2
         # The root weighs them towards their bright disks.
         halves = grid.weighted(halves.clamp_min_(0).sqrt_(), inside)
-        agreement = F.cosine_similarity(*halves.flatten(2), eps=TINY)
+        agreement = F.cosine_similarity(*halves.flatten(2), eps=TINY).clamp(-1, 1)
     polar = grid.weighted(polar.sub_(background).clamp_min_(0).pow_(POWER), inside)
     power = polar.square().sum(dim=(1, 2))
     return PolarPatterns(torch.fft.rfft(polar, dim=-1), power, inside, agreement)
