@@ -100,6 +100,16 @@ def test_weights_fall_with_likeness_whatever_the_noise():
     assert (clean[0, :, 0] == 0).all()
 
 
+def test_a_line_scan_keeps_its_boundaries():
+    coefficient = np.full((1, 4, 8), np.nan)
+    left, right = NEIGHBORS.index((0, -1)), NEIGHBORS.index((0, 1))
+    coefficient[0, :, left], coefficient[0, :, right] = (np.nan, 0.9, 0.2, 0.8), (0.9, 0.2, 0.8, 0)
+    coefficient[0, -1, right] = np.nan
+    weights = similarity_weights(coefficient, 1.0)[0]
+    assert weights[:, left].tolist() == [0, 1, 0, 1]
+    assert weights[:, right].tolist() == [1, 0, 1, 0]
+
+
 def test_equal_weights_end_at_the_edge():
     weights = equal_weights(SHAPE, 0.125)
     assert weights[2, 3].sum() == 1
@@ -167,6 +177,17 @@ def test_phases_and_points_without_orientation_do_not_vote(grains, nickelate):
     np.testing.assert_array_equal(voted.phase, phase)
     np.testing.assert_allclose(voted.score[2, 3], [0.6, 0.3], atol=1e-6)
     np.testing.assert_array_equal(voted.euler_deg[0, 0], grains.euler_deg[0, 0])
+
+
+def test_a_point_without_orientation_stays_as_it_is_and_spoils_none(grains):
+    euler, score, phase = grains.euler_deg.copy(), grains.score.copy(), grains.phase.copy()
+    euler[2, 2], score[2, 2], phase[2, 2] = np.nan, np.nan, -1
+    score[1, 1], phase[1, 1] = 0, -1
+    holes = replace(grains, euler_deg=euler, score=score, phase=phase)
+    voted = vote(holes)
+    assert np.isnan(voted.euler_deg[2, 2]).all()
+    np.testing.assert_array_equal(voted.reliability[phase < 0], 0.5)
+    assert off_deg(voted, grains.euler_deg[..., 0, :])[phase >= 0].max() < 1e-3
 
 
 def test_weights_must_fit(grains):

@@ -72,7 +72,7 @@ def equal_weights(shape: tuple[int, int], weight: float) -> np.ndarray:
 def similarity_weights(coefficient: np.ndarray, weight: float) -> np.ndarray:
     """Return weights that fall with the likeness of patterns, so that boundaries stay.
 
-    The reference is the mean of the four highest coefficients of a point, for at a straight
+    The reference is the mean of the higher half of a point's coefficients, for at a straight
     boundary half of the neighbors are in its own grain: noise, which lowers all of them, does not
     count. A neighbor of less than 0.3 of the reference has no weight, one of 0.6 and more the full
     one.
@@ -82,7 +82,10 @@ def similarity_weights(coefficient: np.ndarray, weight: float) -> np.ndarray:
         weight: of a neighbor that is as alike as can be.
     """
     r = np.nan_to_num(coefficient).clip(min=0)
-    reference = np.sort(r, axis=-1)[..., -len(NEIGHBORS) // 2 :].mean(axis=-1, keepdims=True)
+    half = np.isfinite(coefficient).sum(axis=-1, keepdims=True) // 2
+    highest = -np.sort(-r, axis=-1)
+    counted = np.arange(len(NEIGHBORS)) < np.maximum(half, 1)
+    reference = highest.mean(axis=-1, where=counted, keepdims=True)
     share = r / np.maximum(reference, 1e-6)
     return weight * ((share - UNLIKE) / (ALIKE - UNLIKE)).clip(0, 1)
 
@@ -169,6 +172,7 @@ def vote(
     reliability = (1 - second / np.maximum(score[..., 0], 1e-12)).astype(np.float32)
     if map.n_best == 1:
         reliability = map.reliability
+    reliability = np.where(map.indexed, reliability, map.reliability)
     return replace(map, euler_deg=euler, score=score, reliability=reliability)
 
 
@@ -261,8 +265,11 @@ def _candidates(
         euler.append(map.euler_deg[there])
         votes.append(weight[:, None] * map.score[there])
         total += weight
-    matrices = matrices_from_euler(np.concatenate(euler, axis=1))
-    return matrices, np.concatenate(votes, axis=1) / total[:, None]
+    euler, votes = np.concatenate(euler, axis=1), np.concatenate(votes, axis=1)
+    # Where there is no orientation, files may hold NaN, which spoils a sum even without weight.
+    known = np.isfinite(euler).all(axis=-1) & np.isfinite(votes)
+    matrices = matrices_from_euler(np.where(known[..., None], euler, 0))
+    return matrices, np.where(known, votes, 0) / total[:, None]
 
 
 def _elected(
@@ -310,8 +317,9 @@ def _confident_rows(classifier: Classifier, scan: Scan) -> Iterator[tuple[np.nda
         )
     start = 0
     for height in scan.patterns.chunks[0]:
-        band = scan.read(slice(start, start + height), slice(0, scan.shape[1])).astype(np.float32)
-        for row, patterns in enumerate(band, start):
+        band = scan.read(slice(start, start + height), slice(0, scan.shape[1]))
+        for row, raw in enumerate(band, start):
+            patterns = raw.astype(np.float32)
             good = usable(patterns)
             if scan.mask is not None:
                 good &= scan.mask[row]
