@@ -87,6 +87,13 @@ def test_candidates_are_the_near_best_and_the_friends(nickelate):
     assert len(more) == 5
 
 
+def test_the_answer_is_listed_whatever_its_score(nickelate):
+    first, *others = candidates(np.stack([EULER, EULER]), np.zeros(2), nickelate)
+    assert first.relation == "best"
+    assert (first.score, np.isnan(first.share)) == (0, True)
+    assert len(others) == 3
+
+
 @pytest.fixture(scope="module")
 def measured(nickelate):
     disks = bloch_disks(nickelate, OPTICS, EULER[None, 1:], np.array([35.0]))

@@ -89,6 +89,17 @@ def test_the_same_whichever_grain_is_first(nickelate):
     np.testing.assert_allclose(one[1], other[1], atol=1e-6)
 
 
+def test_no_rotation_has_no_axis(cubic):
+    angle, axis = misorientation_and_axis(
+        np.stack([BASE, BASE]), np.stack([np.eye(3), BASE]), cubic
+    )
+    assert angle[0] > 5
+    assert np.isfinite(axis[0]).all()
+    assert angle[1] == pytest.approx(0, abs=1e-6)
+    same = misorientation_and_axis(np.eye(3)[None], np.eye(3)[None], cubic)
+    assert np.isnan(same[1]).all()
+
+
 def test_false_friends_are_suspicious(nickelate):
     matrices = about([0, 0, 1], 59) @ BASE, BASE, BASE @ ROTATE_180_ABOUT_BEAM, about([1, 2, 3], 40)
     found = find_boundaries(stripes(nickelate, *matrices))

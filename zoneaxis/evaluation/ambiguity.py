@@ -102,7 +102,8 @@ def candidates(
     apart = misorientation_deg(matrices, matrices[0], operators)
     friends = false_friends(euler_deg[0], crystal)
     listed = []
-    for i in np.flatnonzero((score > 0) & (score >= share * best)):
+    reached = (score > 0) & (score >= share * best)
+    for i in (0, *(1 + np.flatnonzero(reached[1:]))):
         relation = "best" if i == 0 else f"{apart[i]:.0f}° apart"
         for name, friend in list(friends.items()):
             if misorientation_deg(matrices[i], matrices_from_euler(friend), operators) < FRIEND_DEG:
@@ -110,7 +111,13 @@ def candidates(
                 del friends[name]
         angles = tuple(float(angle) for angle in euler_deg[i])
         listed.append(
-            Candidate(angles, relation, float(apart[i]), float(score[i]), float(score[i] / best))
+            Candidate(
+                angles,
+                relation,
+                misorientation_deg=float(apart[i]),
+                score=float(score[i]),
+                share=float(score[i]) / best if best > 0 else float("nan"),
+            )
         )
     for name, friend in friends.items():
         angle = misorientation_deg(matrices_from_euler(friend), matrices[0], operators)

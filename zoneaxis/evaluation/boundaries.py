@@ -228,7 +228,7 @@ def misorientation_and_axis(
 
     Returns:
         Angle in degrees, shape (n,), and axis in the crystal frame, a unit vector in the
-        fundamental sector of the Laue group, shape (n, 3).
+        fundamental sector of the Laue group, NaN where there is no rotation, shape (n, 3).
     """
     from orix.vector import Vector3d
     from scipy.spatial.transform import Rotation
@@ -238,8 +238,11 @@ def misorientation_and_axis(
     turned = nearest_equivalents(first, second, crystal.proper_operators) @ second.swapaxes(-1, -2)
     vector = Rotation.from_matrix(turned).as_rotvec()
     angle = np.linalg.norm(vector, axis=1)
-    axis = Vector3d(vector / np.maximum(angle, 1e-12)[:, None])
-    return np.rad2deg(angle), axis.in_fundamental_sector(crystal.point_group.laue).data
+    turns = angle > 0
+    axis = np.full(vector.shape, np.nan)
+    unit = Vector3d(vector[turns] / angle[turns, None])
+    axis[turns] = unit.in_fundamental_sector(crystal.point_group.laue).data
+    return np.rad2deg(angle), axis
 
 
 def random_misorientations_deg(crystal: Crystal, n: int = 20_000, seed: int = 0) -> np.ndarray:

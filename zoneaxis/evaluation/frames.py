@@ -130,7 +130,7 @@ def fit_frames(map: OrientationMap, reference: OrientationMap) -> list[FrameFit]
             continue
         both = (phase >= 0) & reference.indexed
         same = np.flatnonzero(both & (partner[phase] == reference.phase))
-        where = np.unravel_index(same[:: max(same.size // SAMPLE_POINTS, 1)], phase.shape)
+        where = np.unravel_index(same[:: max(-(-same.size // SAMPLE_POINTS), 1)], phase.shape)
         euler = _on_grid(map.euler_deg, grid)[where], reference.euler_deg[where]
         first, second = (matrices_from_euler(angles[:, 0]) for angles in euler)
         right_phase = same.size / max(np.count_nonzero(both), 1)
