@@ -1,6 +1,8 @@
 """Some patterns from all over a scan, for what needs not see all of them."""
 
+import math
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -25,13 +27,16 @@ class Sample:
 
 
 def sample(scan: Scan, most: int) -> Sample:
-    """Return at most about `most` usable patterns of points that the mask does not leave out.
+    """Return the usable patterns of a square grid of points that the mask does not leave out.
+
+    Args:
+        scan: of any shape.
+        most: points of the grid, which is as fine as that allows.
 
     Raises:
         ScanError: there is none, or the file cannot be read.
     """
-    n_rows, n_cols = scan.shape
-    step = max(1, int(np.ceil(np.sqrt(n_rows * n_cols / most))))
+    step = next(s for s in count(1) if math.prod(-(-n // s) for n in scan.shape) <= most)
     rows, cols = (np.arange(min(step // 2, n - 1), n, step) for n in scan.shape)
     patterns = scan.read(slice(rows[0], None, step), slice(cols[0], None, step))
     patterns = patterns.reshape(-1, *patterns.shape[2:]).astype(np.float32)
