@@ -117,6 +117,19 @@ def test_json_and_table(pair, name):
         assert label in console.file.getvalue()
 
 
+@pytest.mark.parametrize("name", BREAKDOWNS)
+def test_no_point_of_the_same_phase(pair, nickelate, name):
+    map, reference = pair
+    two = (nickelate, replace(nickelate, name="other", space_group=225, cell=(4, 4, 4, 90, 90, 90)))
+    map, reference = (
+        replace(one, crystals=two, phase=np.where(one.indexed, number, -1))
+        for number, one in enumerate(pair)
+    )
+    found = rows(name, map, reference)
+    assert (found.metrics["within_5"] == 0).all()
+    assert found.table().row_count == len(found.labels)
+
+
 def test_long_tables_end_in_the_rest(pair):
     map, reference = pair
     thickness = np.arange(80.0).reshape(5, 16)

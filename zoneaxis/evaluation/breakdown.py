@@ -73,7 +73,11 @@ class Breakdown:
         metrics = {metric.name: metric for metric in METRICS}
         friends = [f for f in FRIENDS if key("within_5", f) in self.metrics and f != "raw"]
         columns = [
-            *((name, metrics[name], metrics[name].description) for name in COLUMNS),
+            *(
+                (name, metrics[name], metrics[name].description)
+                for name in COLUMNS
+                if name in self.metrics
+            ),
             *((key("within_5", f), metrics["within_5"], f"≤ 5° {FRIENDS[f]}") for f in friends),
         ]
         table = Table(title=f"by {self.name}")

@@ -69,6 +69,17 @@ def page(maps, scan, tmp_path_factory):
     return path.read_text(encoding="utf-8")
 
 
+def test_maps_that_agree_on_no_phase_are_reported(maps, tmp_path):
+    crystal = maps[0].crystal
+    two = crystal, replace(crystal, name="salt", space_group=225, cell=(4, 4, 4, 90, 90, 90))
+    first, second = (
+        replace(one, crystals=two, phase=np.where(one.indexed, number, -1))
+        for number, one in enumerate(maps)
+    )
+    page = write_report(tmp_path / "report.html", first, second).read_text(encoding="utf-8")
+    assert "of the same phase" in page
+
+
 def test_one_file_holds_everything(page):
     images = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
     keys, orientations, textures, misorientations, confidences, patterns = 1, 5, 4, 3, 5, 3

@@ -137,19 +137,19 @@ def misorientation_histogram(ax: "Axes", comparison: Comparison, bin_deg: float 
     """
     from matplotlib.ticker import NullFormatter
 
-    largest = max(10.0, np.nanmax(comparison.misorientation_deg["raw"]))
+    largest = np.nanmax(comparison.misorientation_deg["raw"], initial=10.0)
     edges = np.arange(0.0, largest + bin_deg, bin_deg)
     for friend, grid in comparison.misorientation_deg.items():
         counts, _ = np.histogram(grid[np.isfinite(grid)], bins=edges)
-        share = 100 * counts / counts.sum()
+        share = 100 * counts / max(counts.sum(), 1)
         color = FRIEND_COLORS[friend]
         if friend == "raw":
             ax.stairs(share, edges, color=color, linewidth=0, fill=True, alpha=0.18)
         ax.stairs(share, edges, color=color, label=FRIENDS[friend], linewidth=1.3)
+    ax.set_ylim(10.0 ** np.floor(np.log10(100 / comparison.counts["indexed_both"])), 150)
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_ylim(10.0 ** np.floor(np.log10(100 / comparison.counts["indexed_both"])), 150)
     ax.set_xlim(0, edges[-1])
     ax.set_xlabel("misorientation (°)")
     ax.set_ylabel(f"points per {bin_deg:g}° (%)")
