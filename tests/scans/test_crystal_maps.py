@@ -33,6 +33,14 @@ def test_grid(shape, unit, factor):
 def test_no_square_grid():
     with pytest.raises(MapError, match="steps are 1 along x and 2 along y"):
         crystal_maps.grid(map_of(y_step=2.0))
+    for x in ([0, 2, 1, 3], [0, 1, 5, 6], [0, -1, -2, -3], [0, 0, 0, 0]):
+        line = CrystalMap(Rotation.identity((4,)), x=np.array(x, float), y=np.zeros(4))
+        with pytest.raises(MapError, match="x to the right and y down"):
+            crystal_maps.grid(line)
+    mirrored = map_of()
+    mirrored._x, mirrored._y = -mirrored._x, -mirrored._y
+    with pytest.raises(MapError, match="x to the right and y down"):
+        crystal_maps.grid(mirrored)
     found = random_map(COPPER).to_crystal_map()
     with pytest.raises(MapError, match="square grid"):
         OrientationMap.from_crystal_map(found[found.is_indexed])

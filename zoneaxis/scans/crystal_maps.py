@@ -13,6 +13,7 @@ from zoneaxis.scans.map_arrays import RESERVED, MapArrays
 from zoneaxis.scans.map_phases import PhaseEntry, assign, first_space_group
 
 NM_PER_UNIT = {"nm": 1.0, "um": 1e3}
+ROUNDING = 0.4  # steps that a point of a rounded file may lie away from its place
 # What orix calls the columns -> (score, its largest value), (reliability).
 SCORE_COLUMNS = (
     ("score", 1.0, "reliability"),  # our .h5
@@ -88,12 +89,17 @@ def grid(crystal_map: CrystalMap) -> tuple[int, int, float]:
     zeros = np.zeros(crystal_map.size)
     x, y = (zeros if v is None else v for v in (crystal_map.x, crystal_map.y))
     rows, cols = shape_of(x, y)
-    if np.ptp(x.reshape(rows, cols), axis=0).any():
-        raise MapError("its points are not a complete square grid; it may be truncated.")
-    steps = [np.ptp(v) / (n - 1) for v, n in ((x, cols), (y, rows)) if n > 1 and np.ptp(v) > 0]
+    axes = x.reshape(rows, cols), y.reshape(rows, cols).T
+    steps = [(v[0, -1] - v[0, 0]) / (v.shape[1] - 1) for v in axes if v.shape[1] > 1]
     if len(steps) == 2 and not np.isclose(*steps, rtol=1e-3):
         raise MapError(f"its steps are {steps[0]:g} along x and {steps[1]:g} along y, not square.")
     step = float(steps[0]) if steps else 1.0
+    away = (np.abs(v - v[0, 0] - step * np.arange(v.shape[1])).max() for v in axes)
+    if not (step > 0 and max(away) <= ROUNDING * step):
+        raise MapError(
+            "its points are not a complete square grid, row after row, x to the right and y down: "
+            "it may be truncated, or a part of a map."
+        )
     return rows, cols, step * NM_PER_UNIT.get(crystal_map.scan_unit, 1.0)
 
 
