@@ -104,7 +104,9 @@ def test_not_indexed_as_oim_and_mtex_have_it(tmp_path):
     table = np.loadtxt(tmp_path / "map.ang")
     bad = table[~written.indexed.ravel()]
     np.testing.assert_allclose(bad[:, :3], 4 * np.pi, atol=1e-5)
-    assert (bad[:, 5:] == [0, -1, 0, 0, 180]).all()
+    assert (bad[:, 6:] == [-1, 0, 0, 180]).all()
+    score = OrientationMap.load(tmp_path / "map.ang").score
+    np.testing.assert_allclose(score, written.score, atol=1e-7)  # of all points
 
 
 def test_tsl(saved, tmp_path):

@@ -154,7 +154,7 @@ def write(path: Path, map: MapArrays) -> None:
     """Write the best orientation of each point, and its score and reliability.
 
     Euler angles to 1e-5 rad, scores to 1e-7, coordinates to 1e-6 nm. Points that are not indexed
-    have Euler angles 4 pi, confidence index -1, fit 180, phase 0.
+    have Euler angles 4 pi, confidence index -1, fit 180, phase 0, and keep their scores.
 
     Args:
         path: of the file.
@@ -169,7 +169,7 @@ def write(path: Path, map: MapArrays) -> None:
         np.where(blank[:, None], NOT_INDEXED_RAD, euler_rad),
         x,
         y,
-        np.where(blank, 0, score),
+        score,
         np.where(blank, -1, reliability),
         map.phase.ravel() + 1,
         np.zeros(blank.size),
