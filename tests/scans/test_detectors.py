@@ -3,6 +3,7 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import pytest
+from PIL import Image
 
 from zoneaxis.errors import ScanError, SettingsError
 from zoneaxis.scans.detectors import (
@@ -60,6 +61,25 @@ def test_senseless_detectors(scan):
 @pytest.mark.parametrize("name", ["m.png", "m.tif", "m.bmp", "m.npy"])
 def test_masks_are_kept_in_files(tmp_path, name):
     save_image(tmp_path / name, INSIDE)
+    np.testing.assert_array_equal(load_mask(tmp_path / name), INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "mode"),
+    [
+        ("float.tif", np.float32(0.3) * INSIDE, "F"),
+        ("16_bit.tif", np.uint16(3) * INSIDE, "I;16"),
+        ("blue.png", np.uint8(2) * INSIDE[..., None] * np.array([0, 0, 1], np.uint8), "RGB"),
+        ("opaque.png", np.stack([*[np.uint8(9) * INSIDE] * 3, INSIDE | np.uint8(255)], -1), "RGBA"),
+        ("palette.png", np.uint8(255) * INSIDE, "P"),
+        ("1_bit.png", INSIDE, "1"),
+    ],
+)
+def test_masks_of_other_programs(tmp_path, name, values, mode):
+    image = Image.fromarray(values)
+    image = image.convert("P") if mode == "P" else image
+    assert image.mode == mode
+    image.save(tmp_path / name)
     np.testing.assert_array_equal(load_mask(tmp_path / name), INSIDE)
 
 

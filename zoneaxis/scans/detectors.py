@@ -113,7 +113,7 @@ def otsu_mask(image: np.ndarray) -> np.ndarray:
 
 
 def load_mask(path: Path) -> np.ndarray:
-    """Read a mask of one value a scan point: an image or .npy, whatever is not 0 counts.
+    """Read a mask of one value a scan point: .npy, or an image, in which all but black counts.
 
     Raises:
         ScanError: no such file, or not a two-dimensional image.
@@ -127,7 +127,10 @@ def load_mask(path: Path) -> np.ndarray:
             from PIL import Image
 
             with Image.open(path) as image:
-                values = np.asarray(image.convert("L"))
+                if len(image.getbands()) > 1 or image.mode == "P":
+                    values = np.asarray(image.convert("RGB")).any(axis=-1)
+                else:
+                    values = np.asarray(image)  # as it is: 8 bits would round 0.3 to 0
     except (OSError, ValueError, EOFError) as error:
         raise ScanError(f"{path} cannot be read as a mask ({error}).") from error
     if values.ndim != 2 or values.dtype.kind not in "biuf":
