@@ -17,7 +17,6 @@ from zoneaxis.evaluation.ambiguity import (
     DirectionScores,
     candidates,
     false_friends,
-    rival_count,
     with_fits,
 )
 from zoneaxis.evaluation.figures.ambiguity_figures import (
@@ -25,7 +24,6 @@ from zoneaxis.evaluation.figures.ambiguity_figures import (
     draw_confidence_difference,
     draw_confidences,
 )
-from zoneaxis.scans.orientation_map import OrientationMap
 
 EULER = np.array([130.0, 37.0, 71.0])
 OPTICS, PIXEL = Optics(k_max_inv_angstrom=0.9), 0.04
@@ -107,15 +105,6 @@ def test_intensities_decide(nickelate, measured):
     assert fitted[0].thickness_nm == 35
     assert max(c.fit for c in fitted[1:]) < fitted[0].fit - 0.04
     assert [c.relation for c in fitted] == [c.relation for c in listed]
-
-
-def test_rivals_are_counted(nickelate):
-    score = np.array([[[0.9, 0.85, 0.1], [0.9, 0.2, 0.1], [0.9, 0.9, 0.0]]], np.float32)
-    indexed = np.array([[True, True, False]])
-    map = OrientationMap.of_crystal(
-        nickelate, np.zeros((1, 3, 3, 3)), score, score[..., 0], indexed, 1.0
-    )
-    assert rival_count(map).tolist() == [[2, 1, 0]]
 
 
 def test_classes_of_one_direction_are_added_up(nickelate):

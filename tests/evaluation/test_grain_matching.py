@@ -26,6 +26,18 @@ def grains(nickelate):
     return found
 
 
+def test_a_reference_that_knows_less_symmetry_is_the_same_crystal(grains, nickelate):
+    one = grains([[0, 1], [2, 3]])
+    two_fold = nickelate.proper_operators[np.trace(nickelate.proper_operators, 0, 1, 2) < -0.5][0]
+    other = replace(
+        one,
+        crystals=(replace(nickelate, space_group=160),),
+        matrices=two_fold @ one.matrices,
+    )
+    for pair in ((one, other), (other, one)):
+        assert match_grains(*pair).misorientation_deg.max() < 1e-3
+
+
 def test_a_map_finds_its_own_grains(grains):
     one = grains([[0, 0, 1], [2, 3, 3]])
     match = match_grains(one, one)

@@ -4,7 +4,11 @@ import pytest
 
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import MapError
-from zoneaxis.evaluation.phases import match_crystals, require_common_crystal
+from zoneaxis.evaluation.phases import (
+    match_crystals,
+    require_common_crystal,
+    with_full_symmetry,
+)
 
 
 def scaled(crystal: Crystal, factor: float, name: str) -> Crystal:
@@ -25,6 +29,12 @@ def test_the_nearest_cell_wins_and_the_name_before_it(nickelate):
     assert match_crystals([nickelate], [near, nearer]) == [1]
     assert match_crystals([nickelate], [replace(near, name="LiNiO2"), nearer]) == [0]
     assert match_crystals([nickelate, near], [scaled(nickelate, 1.02, "one")]) in ([0, -1], [-1, 0])
+
+
+def test_the_crystal_of_more_symmetry_counts(nickelate):
+    less = replace(nickelate, space_group=160)  # 3m: no two-fold axes
+    assert with_full_symmetry([less, less], [nickelate], [0, -1]) == [nickelate, less]
+    assert with_full_symmetry([nickelate], [less], [0]) == [nickelate]
 
 
 def test_nothing_in_common_names_all(nickelate):

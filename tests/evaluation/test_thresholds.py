@@ -6,7 +6,7 @@ from zoneaxis.diffraction.orientations import euler_from_matrices, matrices_from
 from zoneaxis.errors import MapError, SettingsError
 from zoneaxis.evaluation.comparison import compare
 from zoneaxis.evaluation.risk import cumulative_risk, risk_bound, risk_curve
-from zoneaxis.evaluation.thresholds import apply_threshold, choose_threshold
+from zoneaxis.evaluation.thresholds import choose_threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 
 
@@ -41,7 +41,7 @@ def test_the_threshold_is_the_lowest_with_so_little_risk(make, largest):
     map, truth = make((200, 100))
     comparison = compare(map, truth)
     found = choose_threshold(comparison, "score", largest)
-    kept = apply_threshold(map, found)
+    kept = map.confident(**{found.quantity: found.value})
     after = compare(kept, truth)
     assert after.wrong.sum() / after.counts["indexed_both"] == pytest.approx(found.risk)
     assert kept.indexed.mean() == pytest.approx(found.coverage)
@@ -65,7 +65,7 @@ def test_the_bound_holds_for_points_that_were_not_seen(make):
     for seed in range(20):
         threshold = choose_threshold(compare(*make((50, 50), seed)), largest_risk=0.2)
         map, truth = make((100, 100), 1000 + seed)
-        after = compare(apply_threshold(map, threshold), truth)
+        after = compare(map.confident(**{threshold.quantity: threshold.value}), truth)
         above += after.wrong.sum() / after.counts["indexed_both"] > 0.2
     assert above <= 2
 

@@ -24,7 +24,6 @@ from zoneaxis.diffraction.orientations import (
 )
 from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.evaluation.pattern_fit import fit_pattern
-from zoneaxis.scans.orientation_map import OrientationMap
 
 SHARE = 0.9  # of the best score: whatever reaches it vies with the best
 FRIEND_DEG = 5.0  # an orientation nearer than this to a false friend is that friend
@@ -157,20 +156,6 @@ def with_fits(
         replace(candidate, fit=fit.correlation, thickness_nm=fit.thickness_nm)
         for candidate, fit in zip(listed, fits, strict=True)
     ]
-
-
-def rival_count(map: OrientationMap, share: float = SHARE) -> np.ndarray:
-    """Return how many of the n best vie for each point, 1 where the answer stands alone.
-
-    Args:
-        map: with its n best.
-        share: of the best score that another must reach.
-
-    Returns:
-        int, 0 where not indexed, shape (rows, cols).
-    """
-    reached = (map.score > 0) & (map.score >= share * map.score[..., :1])
-    return np.where(map.indexed, reached.sum(axis=-1), 0)
 
 
 @dataclass(frozen=True, eq=False)

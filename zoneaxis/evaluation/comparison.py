@@ -32,7 +32,7 @@ from zoneaxis.evaluation.metrics import (
     key,
     mask_metrics,
 )
-from zoneaxis.evaluation.phases import require_common_crystal
+from zoneaxis.evaluation.phases import require_common_crystal, with_full_symmetry
 from zoneaxis.evaluation.risk import COVERAGES, cumulative_risk, risk_curve
 from zoneaxis.scans.orientation_map import OrientationMap
 
@@ -231,10 +231,7 @@ def compare(map: OrientationMap, reference: OrientationMap) -> Comparison:
             "reference): nothing to compare."
         )
     same = mine & theirs & (np.array([*partner, -1])[map.phase] == reference.phase)
-    crystals = [
-        max(crystal, reference.crystals[p], key=lambda c: len(c.proper_operators))
-        for crystal, p in zip(map.crystals, partner, strict=True)
-    ]  # a file that names 32 or 3m for -3m knows less symmetry, not another crystal
+    crystals = with_full_symmetry(map.crystals, reference.crystals, partner)
     trigonal = any(crystal.point_group.system == "trigonal" for crystal in crystals)
     names = [name for name in FRIENDS if name != "c_60" or trigonal]
     angles = {name: np.full(map.shape, np.nan, np.float32) for name in names}

@@ -10,6 +10,7 @@ grid, "--grid". Before it may come "inverse", which transposes G, or "c30" and "
 hexagonal axes about c: "c30" takes a crystal frame with x along a* to ours with x along a.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,7 @@ from zoneaxis.diffraction.orientations import (
 )
 from zoneaxis.errors import SettingsError
 from zoneaxis.evaluation.metrics import RIGHT_DEG
-from zoneaxis.evaluation.phases import require_common_crystal
+from zoneaxis.evaluation.phases import require_common_crystal, with_full_symmetry
 from zoneaxis.scans.orientation_map import OrientationMap
 
 SQUARE = {
@@ -120,7 +121,9 @@ def fit_frames(map: OrientationMap, reference: OrientationMap) -> list[FrameFit]
     Raises:
         MapError: the maps have no crystal in common.
     """
-    partner = np.array([*require_common_crystal(map.crystals, reference.crystals), -1])
+    found = require_common_crystal(map.crystals, reference.crystals)
+    crystals = with_full_symmetry(map.crystals, reference.crystals, found)
+    partner = np.array([*found, -1])
     hexagonal = _has_hexagonal_axes(map)
     frames = [f for f, (before, _) in FRAMES.items() if before not in ABOUT_C or hexagonal.any()]
     fits = []
@@ -137,7 +140,7 @@ def fit_frames(map: OrientationMap, reference: OrientationMap) -> list[FrameFit]
         on_c = _on_grid(hexagonal, grid)[where]
         for frame in frames:
             turned = _turned(first, on_c, frame)
-            angles = _angles(turned, second, phase[where], map.crystals)
+            angles = _angles(turned, second, phase[where], crystals)
             fits.append(_fit(frame, grid, angles, right_phase))
     return sorted(fits, key=lambda fit: (-round(fit.within_5, 9), len(fit.options)))
 
@@ -154,7 +157,7 @@ def clearly_better(fits: list[FrameFit]) -> FrameFit | None:
 
 
 def _angles(
-    first: np.ndarray, second: np.ndarray, phase: np.ndarray, crystals: tuple[Crystal, ...]
+    first: np.ndarray, second: np.ndarray, phase: np.ndarray, crystals: Sequence[Crystal]
 ) -> np.ndarray:
     angles = np.empty(len(first))
     for number, crystal in enumerate(crystals):

@@ -4,6 +4,7 @@ Grains are matched by overlap alone; whether a grain that was found also has the
 is said by the misorientation of the means.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from zoneaxis.diffraction.orientations import misorientation_deg
 from zoneaxis.errors import MapError
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.metrics import RIGHT_DEG
-from zoneaxis.evaluation.phases import require_common_crystal
+from zoneaxis.evaluation.phases import require_common_crystal, with_full_symmetry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -102,7 +103,7 @@ def match_grains(map: Grains, reference: Grains) -> GrainMatch:
             f"Grains of a map of {map.labels.shape} points and of one of "
             f"{reference.labels.shape}: match grains of the same scan."
         )
-    crystal = np.array(require_common_crystal(map.crystals, reference.crystals))
+    crystals = require_common_crystal(map.crystals, reference.crystals)
     mine, theirs, shared = _overlaps(map.labels, reference.labels)
     ours, all_ = len(map), len(reference)
     iou = shared / (map.points[mine] + reference.points[theirs] - shared)
@@ -123,7 +124,7 @@ def match_grains(map: Grains, reference: Grains) -> GrainMatch:
         outcome=np.select(kinds, ["found", "split", "merged"], "missed"),
         partner=partner,
         iou=overlap,
-        misorientation_deg=_means_apart(map, reference, partner, crystal),
+        misorientation_deg=_means_apart(map, reference, partner, crystals),
         invented=int((outside > map.points / 2).sum()),
     )
 
@@ -137,13 +138,13 @@ def _overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _means_apart(
-    map: Grains, reference: Grains, partner: np.ndarray, crystal: np.ndarray
+    map: Grains, reference: Grains, partner: np.ndarray, crystals: Sequence[int]
 ) -> np.ndarray:
     """Return misorientations of the partners' means, NaN without one or of another phase, (n,)."""
     angle = np.full(len(reference), np.nan)
-    same = (partner >= 0) & (crystal[map.phase[partner]] == reference.phase)
-    for number, own in enumerate(reference.crystals):
-        chosen = same & (reference.phase == number)
-        means = map.matrices[partner[chosen]], reference.matrices[chosen]
-        angle[chosen] = misorientation_deg(*means, own.proper_operators)
+    fullest = with_full_symmetry(map.crystals, reference.crystals, crystals)
+    for mine, (theirs, crystal) in enumerate(zip(crystals, fullest, strict=True)):
+        same = (map.phase[partner] == mine) & (reference.phase == theirs) & (partner >= 0)
+        means = map.matrices[partner[same]], reference.matrices[same]
+        angle[same] = misorientation_deg(*means, crystal.proper_operators)
     return angle

@@ -7,14 +7,8 @@ import numpy as np
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import MapError
 from zoneaxis.scans.map_phases import LATTICE_TOLERANCE, alike
-from zoneaxis.scans.orientation_map import OrientationMap
 
 OTHER = 1e3  # cost of a pair that is no pair; beyond any difference of cells
-
-
-def usable(map: OrientationMap) -> np.ndarray:
-    """Return where the map has a best orientation with finite angles, bool (rows, cols)."""
-    return map.indexed & np.isfinite(map.euler_deg[..., 0, :]).all(axis=-1)
 
 
 def match_crystals(mine: Sequence[Crystal], theirs: Sequence[Crystal]) -> list[int]:
@@ -55,6 +49,24 @@ def require_common_crystal(mine: Sequence[Crystal], theirs: Sequence[Crystal]) -
         f"{both} are not the same crystal, for which Laue groups must be equal, and cells within "
         f"{100 * LATTICE_TOLERANCE:.0f} %: compare maps of the same crystal."
     )
+
+
+def with_full_symmetry(
+    mine: Sequence[Crystal], theirs: Sequence[Crystal], partner: Sequence[int]
+) -> list[Crystal]:
+    """Return each of `mine`, or its partner where that has more symmetry operators.
+
+    A file that names 32 or 3m for -3m knows less of its symmetry, not another crystal.
+
+    Args:
+        mine: crystals of a map.
+        theirs: crystals of its reference.
+        partner: what `match_crystals` returned.
+    """
+    return [
+        max(crystal, theirs[p] if p >= 0 else crystal, key=lambda one: len(one.proper_operators))
+        for crystal, p in zip(mine, partner, strict=True)
+    ]
 
 
 def _described(crystal: Crystal) -> str:

@@ -1,4 +1,4 @@
-"""A confidence threshold chosen by the risk that it leaves, and a map without what lies below.
+"""A confidence threshold chosen by the risk that it leaves.
 
 Source: Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017,
 a bound that holds for all candidate thresholds at once.
@@ -12,7 +12,6 @@ import numpy as np
 from zoneaxis.errors import MapError, SettingsError
 from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.risk import COVERAGE_STEPS, risk_bound
-from zoneaxis.scans.orientation_map import OrientationMap
 
 CANDIDATES = COVERAGE_STEPS  # more would ask for more points: the bound holds for all at once
 DOUBT = 0.05  # chance that the risk is above the bound after all
@@ -113,13 +112,3 @@ def _candidates(confidence: np.ndarray) -> np.ndarray:
     """Return thresholds between which equally many points lie, rounded up, ascending, 0 first."""
     levels = np.quantile(confidence, np.arange(1, CANDIDATES) / CANDIDATES)
     return np.unique(np.append(0.0, np.round(np.ceil(np.round(levels / STEP, 3)) * STEP, 4)))
-
-
-def apply_threshold(map: OrientationMap, threshold: Threshold) -> OrientationMap:
-    """Return a map whose less confident points are not indexed.
-
-    Args:
-        map: with all points.
-        threshold: of its score or reliability.
-    """
-    return map.confident(**{threshold.quantity: threshold.value})

@@ -22,7 +22,6 @@ from zoneaxis.evaluation.figures.image_axes import (
     with_gray,
 )
 from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
-from zoneaxis.evaluation.phases import usable
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def ipf_colors(map: OrientationMap, direction: str = "z") -> np.ndarray:
     colors = np.zeros((*map.shape, 3))
     for number, crystal in enumerate(map.crystals):
         key = DirectionColorKeyTSL(crystal.point_group.laue)
-        rows, cols = np.nonzero(usable(map) & (map.phase == number))
+        rows, cols = np.nonzero(map.phase == number)
         for start in range(0, rows.size, CHUNK_POINTS):
             part = rows[start : start + CHUNK_POINTS], cols[start : start + CHUNK_POINTS]
             matrices = matrices_from_euler(map.euler_deg[part][:, 0])
@@ -169,7 +168,7 @@ def confidence_map(
         label: of the color bar; the quantity by default.
     """
     values = {"score": map.score[..., 0], "reliability": map.reliability, **map.properties}
-    shown = np.where(usable(map), values[quantity], np.nan)
+    shown = np.where(map.indexed, values[quantity], np.nan)
     low, high = robust_limits(shown)
     image = draw_map(ax, shown, map.step_nm, cmap=with_gray("cividis"), vmin=low, vmax=high)
     color_bar(image, ax, label or quantity)
@@ -182,7 +181,7 @@ def confidence_histogram(ax: "Axes", map: OrientationMap) -> None:
         ax: empty axes.
         map: the orientations.
     """
-    there = usable(map)
+    there = map.indexed
     edges = np.linspace(0, 1, 51)
     for name, color in CONFIDENCE_COLORS.items():
         values = map.score[..., 0] if name == "score" else map.reliability

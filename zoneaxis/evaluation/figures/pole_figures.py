@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.evaluation.phases import usable
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def pole_directions(map: OrientationMap, hkl: tuple[int, int, int]) -> np.ndarra
     crystal = map.crystal
     normal = np.array(hkl) @ crystal.reciprocal_inv_angstrom
     family = _family(crystal, normal / np.linalg.norm(normal))
-    return (family @ map.matrices[usable(map)]).reshape(-1, 3)
+    return (family @ map.matrices[map.indexed]).reshape(-1, 3)
 
 
 def density(directions: np.ndarray) -> np.ndarray:
@@ -115,8 +114,7 @@ def beam_density(figure: "Figure | SubFigure", map: OrientationMap) -> "Axes":
     from scipy.ndimage import map_coordinates
 
     laue = map.crystal.point_group.laue
-    beams = np.concatenate([map.matrices[usable(map)][..., 2] @ op.T for op in laue.to_matrix()])
-    beams = np.concatenate([beams, -beams])
+    beams = np.concatenate([map.matrices[map.indexed][..., 2] @ op.T for op in laue.to_matrix()])
     # The grid and its mask are orix's; its smoothing depends on the distance from the pole.
     drawn, (x, y) = pole_density_function(Vector3d(beams[:1]), symmetry=laue)
     middle = [(v[1:, 1:] + v[:-1, :-1] + v[1:, :-1] + v[:-1, 1:]) / 4 for v in (x, y)]

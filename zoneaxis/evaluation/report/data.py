@@ -16,7 +16,7 @@ from zoneaxis.diffraction.orientations import matrices_from_euler, misorientatio
 from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.evaluation.comparison import Comparison
 from zoneaxis.evaluation.grains import Grains
-from zoneaxis.evaluation.phases import match_crystals, usable
+from zoneaxis.evaluation.phases import match_crystals, with_full_symmetry
 from zoneaxis.evaluation.report.layers import (
     comparison_layers,
     map_layers,
@@ -73,7 +73,7 @@ def explorer_data(
                 "n_best": min(one.n_best, MOST_SOLUTIONS),
                 "euler_deg": packed(one.euler_deg[:, :, :MOST_SOLUTIONS].astype(np.float32)),
                 "score": packed(one.score[:, :, :MOST_SOLUTIONS].astype(np.float32)),
-                "crystal": packed(np.where(usable(one), one.phase + first[i], -1).astype(np.int16)),
+                "crystal": packed(np.where(one.indexed, one.phase + first[i], -1).astype(np.int16)),
                 "off_deg": packed(_off_deg(one, maps[1])) if comparison and i == 0 else None,
             }
             for i, one in enumerate(maps)
@@ -117,9 +117,10 @@ def _off_deg(one: OrientationMap, reference: OrientationMap) -> np.ndarray:
     """Return raw misorientations of all n best to the reference's best, NaN where there is none."""
     shown = one.euler_deg[:, :, :MOST_SOLUTIONS]
     off = np.full(shown.shape[:3], np.nan, np.float32)
-    for i, j in enumerate(match_crystals(one.crystals, reference.crystals)):
-        crystal = max(one.crystals[i], reference.crystals[j], key=lambda c: len(c.proper_operators))
-        both = usable(one) & usable(reference) & (one.phase == i) & (reference.phase == j)
+    partner = match_crystals(one.crystals, reference.crystals)
+    fullest = with_full_symmetry(one.crystals, reference.crystals, partner)
+    for i, (j, crystal) in enumerate(zip(partner, fullest, strict=True)):
+        both = (one.phase == i) & (reference.phase == j) & reference.indexed
         first = matrices_from_euler(shown[both])
         second = matrices_from_euler(reference.euler_deg[both][:, :1])
         off[both] = misorientation_deg(first, second, crystal.proper_operators)

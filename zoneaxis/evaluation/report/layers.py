@@ -21,7 +21,6 @@ from zoneaxis.evaluation.figures import map_figures
 from zoneaxis.evaluation.figures.image_axes import robust_limits
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.metrics import FRIENDS
-from zoneaxis.evaluation.phases import usable
 from zoneaxis.evaluation.report.scan import ScanView
 from zoneaxis.scans.orientation_map import OrientationMap
 
@@ -52,7 +51,7 @@ def map_layers(
             "kind": "colors",
             "png": png(colors),
         }
-    there = usable(one)
+    there = one.indexed
     for quantity, values in (("score", one.score[..., 0]), ("reliability", one.reliability)):
         shown = np.where(there, values, np.nan)
         yield _scalar(f"{quantity}-{number}", name, quantity, shown)
@@ -74,7 +73,7 @@ def _zone_axis_layers(one: OrientationMap, name: str, number: str) -> Iterator[L
     """Yield which low-index zone axis is nearest to the beam, and how far it is off."""
     row, away, labels = np.full(one.shape, -1), np.full(one.shape, np.nan), []
     for phase, crystal in enumerate(one.crystals):
-        own = usable(one) & (one.phase == phase)
+        own = one.phase == phase
         axes = low_index_directions(crystal, ZONE_AXES_APART_DEG)
         nearest, away[own] = nearest_direction(one.matrices[own][:, :, 2], axes, crystal)
         row[own] = len(labels) + nearest

@@ -21,7 +21,6 @@ from zoneaxis.evaluation.comparison import Comparison, compare
 from zoneaxis.evaluation.figures import map_figures, pole_figures
 from zoneaxis.evaluation.grains import Grains, find_grains
 from zoneaxis.evaluation.metrics import ANGLE_METRICS, FOUND_METRIC, MASK_METRICS, format_metric
-from zoneaxis.evaluation.phases import usable
 from zoneaxis.evaluation.report import pictures
 from zoneaxis.evaluation.report.data import explorer_data, known_crystals
 from zoneaxis.evaluation.report.pictures import Maps, Names
@@ -83,7 +82,7 @@ def write_report(
 
     maps = (map,) if reference is None else (map, reference)
     names = names[: len(maps)]
-    if not usable(map).any():
+    if not map.indexed.any():
         raise MapError("No point of the map is indexed: there is nothing to report.")
     if reference is not None:
         comparison = comparison or compare(map, reference)
@@ -106,7 +105,7 @@ def _page(
 ) -> str:
     map = maps[0]
     rank = -map.score[..., 0] if comparison is None else comparison.misorientation_deg["raw"]
-    chosen = choose_points(np.where(usable(map), rank, np.nan), points if scan is not None else 0)
+    chosen = choose_points(np.where(map.indexed, rank, np.nan), points if scan is not None else 0)
     view = view_scan(scan, optics.disk_radius_inv_angstrom) if scan is not None else None
     grains = tuple(_grains(one) for one in maps)
     thresholds, sentences = chosen_thresholds(comparison) if comparison else ([], [])
@@ -170,8 +169,8 @@ def _grains(map: OrientationMap) -> Grains | None:
 def _headline(map: OrientationMap, comparison: Comparison | None) -> list[tuple[str, str]]:
     """Return the few numbers that a reader wants first, each with what it means."""
     if comparison is None:
-        score = np.median(map.score[..., 0][usable(map)])
-        return [(f"{usable(map).mean():.1%}", "indexed"), (f"{score:.3f}", "median score")]
+        score = np.median(map.score[..., 0][map.indexed])
+        return [(f"{map.indexed.mean():.1%}", "indexed"), (f"{score:.3f}", "median score")]
     chosen = (FOUND_METRIC, *ANGLE_METRICS[:1], MASK_METRICS[0])
     meanings = ("of the reference's points within 5°", "median misorientation", "indexed")
     return [

@@ -18,7 +18,6 @@ from zoneaxis.evaluation.figures.image_axes import is_flat
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
-from zoneaxis.evaluation.phases import usable
 from zoneaxis.evaluation.report.data import known_crystals
 from zoneaxis.evaluation.thresholds import Threshold
 from zoneaxis.scans.orientation_map import OrientationMap
@@ -107,7 +106,7 @@ def texture_pictures(maps: Maps, names: Names) -> list[Picture]:
     for one, name in zip(maps, names, strict=True):
         for number, crystal in enumerate(one.crystals):
             phase = one.of_phase(number)
-            if not usable(phase).any():
+            if not phase.indexed.any():
                 continue
             whose = f"{name}, {crystal.name}" if len(one.crystals) > 1 else name
             poles, beam = _figure(7.6, 2.1), _figure(2.7, 2.1)
