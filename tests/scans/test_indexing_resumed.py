@@ -15,7 +15,7 @@ from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.errors import OutputError, ScanError
 from zoneaxis.scans import partial_map
 from zoneaxis.scans.indexing import Indexed, index_scan
-from zoneaxis.scans.partial_map import PartialMap, as_text
+from zoneaxis.scans.partial_map import PartialMap, Point, as_text
 from zoneaxis.scans.scan import Scan
 from zoneaxis.scans.writing import write_scan
 
@@ -193,6 +193,19 @@ def test_a_scan_that_cannot_be_read_to_its_end(nickelate, scan, tmp_path):
         found = index_scan(indexer, scan, batch_size=128, partial=partial)
     same(found, index_scan(MeanIndexer(nickelate), scan, batch_size=128))
     assert indexer.seen == mask()[8:].sum()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("f4", "f4"), ("f8", "f8"), ("i2", "f4"), ("i4", "f8"), ("?", "f4")]
+)
+def test_properties_lose_no_digits(given, kept):
+    partial = PartialMap()
+    partial.begin(np.ones(3, bool), {})
+    values = np.array([1 / 3, 2**20 + 1]).astype(given)
+    partial.store(np.array([0, 2]), np.full(2, Point.DONE), {"property x": values})
+    found = partial.columns["property x"]
+    assert found.dtype == kept
+    np.testing.assert_array_equal(found, [values[0], np.nan, values[1]])
 
 
 def test_settings_as_text(tmp_path):

@@ -34,7 +34,8 @@ class Indexed:
         score: confidence or correlation index, 0..1, float32, shape (n, k).
         reliability: how far the best stands out from its rivals, 0..1, float32, shape (n,).
         indexed: False where the pattern has no orientation, shape (n,).
-        properties: further values per pattern, e.g. thickness_nm, each of shape (n,).
+        properties: further values per pattern, e.g. thickness_nm, each of shape (n,); maps hold
+            them as floats, NaN where there is no answer.
         phase: which of the indexer's crystals it is, int, shape (n,); None if there is only one.
     """
 

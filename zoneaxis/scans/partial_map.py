@@ -131,7 +131,7 @@ class PartialMap:
         elif self.path is not None:
             self.path.unlink(missing_ok=True)
             for left_behind in self.path.parent.glob(f".{self.path.stem}.incomplete-*"):
-                left_behind.unlink()  # by a run that was killed
+                left_behind.unlink(missing_ok=True)  # by a run that was killed
 
     def _load(self, path: Path) -> None:
         try:
@@ -181,5 +181,6 @@ def _text(value: Any) -> str:
 
 def _blank(name: str, n: int, like: np.ndarray) -> np.ndarray:
     if name.startswith(PROPERTY):
-        return np.full((n, *like.shape[1:]), np.nan, np.float32)
+        precise = np.result_type(like.dtype, np.float32)  # whole numbers have no NaN
+        return np.full((n, *like.shape[1:]), np.nan, precise)
     return np.zeros((n, *like.shape[1:]), like.dtype)
