@@ -33,7 +33,9 @@ lint: $(INSTALLED)  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(INSTALLED)  ## run benchmarks/bench_*.py; results go to benchmarks/results/
+bench: $(INSTALLED)  ## run benchmarks/bench_*.py, pyxem installed; results go to benchmarks/results/
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--config-settings editable_mode=compat --editable ".[bench,dev]"
 	@set -e; for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file"; done
 
 constraints:  ## renew constraints.txt with the newest versions that pyproject.toml allows
