@@ -126,7 +126,10 @@ class TemplateIndexer:
             crystal, optics, self._grid, step_deg=step_deg, thicknesses_nm=thicknesses_nm
         )
         self._n_candidates = int(min(CANDIDATES / min(step_deg, 1) ** 2, MOST_CANDIDATES))
-        self._refiner = Refiner(crystal, optics, self._grid, refine) if refine else None
+        self._refiner = None
+        if refine:
+            spots = self._bank.typical_spots
+            self._refiner = Refiner(crystal, optics, self._grid, refine, typical_spots=spots)
 
     @property
     def matrices(self) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Refinement beyond the grid: orientation, camera length and center of known patterns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,20 @@ def test_orientations_come_nearer_than_the_grid(indexers, known):
     assert np.median(apart["orientation"]) < 0.4
     assert np.median(apart["orientation"]) < 0.7 * np.median(apart["none"])
     assert np.median(scores["orientation"] - scores["none"]) > 0
+
+
+def test_a_large_cell_has_spots_enough(nickelate):
+    """Half of the spots would leave the orientations as coarse as the grid."""
+    a, _, c = nickelate.cell[:3]
+    crystal = replace(nickelate, cell=(2 * a, 2 * a, c, 90.0, 90.0, 120.0))
+    optics = Optics(convergence_mrad=1.0, k_max_inv_angstrom=1.7)
+    euler = np.random.default_rng(0).uniform([0, 20, 0], [360, 90, 120], (16, 3))
+    disks = kinematic_disks(crystal, optics, euler[:, 1:], np.array([8.0]))
+    drawn = render(disks, 128, PIXEL, torch.from_numpy(euler[:, 0].copy()))[:, 0]
+    indexer = TemplateIndexer(crystal, optics, step_deg=4.0)
+    assert indexer._bank.typical_spots > 100
+    found = indexer.index(drawn.numpy(), PIXEL)
+    assert np.median(nearest_deg(indexer, found, matrices_from_euler(euler))) < 0.35
 
 
 def test_camera_length_and_center_are_found(indexers, known):

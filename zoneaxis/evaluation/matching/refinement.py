@@ -28,7 +28,8 @@ N_PARAMETERS = 6
 STEPS = (*(math.radians(1.0),) * 3, 0.02, 0.02, 0.02)  # radians, relative, 1/Angstrom
 ITERATIONS = 2
 SHRINK = 0.5
-N_SPOTS = 64  # of a trial; those that are best excited at the start
+FEWEST_SPOTS, MOST_SPOTS = 64, 512  # of a trial; those that are best excited at the start
+SPARE = 1.5  # of them, times those of a typical template: others appear as the crystal turns
 AZIMUTHS = 8  # on half of a precession cone, whose other half is excited alike
 
 
@@ -58,6 +59,8 @@ class Refiner:
         optics: Optics,
         grid: PolarGrid,
         parameters: Sequence[str] = ("orientation",),
+        *,
+        typical_spots: int = FEWEST_SPOTS,
     ) -> None:
         """Look up the reflections.
 
@@ -66,6 +69,7 @@ class Refiner:
             optics: illumination and largest wave vector.
             grid: of the landscapes.
             parameters: what is refined: "orientation", "camera_length", "center".
+            typical_spots: of a template; the larger the cell, the more.
 
         Raises:
             SettingsError: another parameter.
@@ -79,6 +83,7 @@ class Refiner:
         self._g = torch.from_numpy(factors.g_inv_angstrom[chosen]).float()
         self._u2 = torch.from_numpy(np.abs(factors.u_inv_angstrom2[chosen]) ** 2).float()
         self._optics, self._grid = optics, grid
+        self._n_spots = min(max(int(SPARE * typical_spots), FEWEST_SPOTS), MOST_SPOTS)
         self._active = sorted(i for name in parameters for i in PARAMETERS[name])
 
     def refine(
@@ -119,7 +124,7 @@ class Refiner:
     def _excited(self, matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return reflections (b, k, s, 3) and their |U|^2 (b, k, s) that count nearby."""
         near = self._weights(self._g @ matrices, self._u2, 2 * ENVELOPE_SIGMA_INV_ANGSTROM)
-        _, order = near.topk(min(N_SPOTS, near.shape[-1]), dim=-1)
+        _, order = near.topk(min(self._n_spots, near.shape[-1]), dim=-1)
         return self._g[order], self._u2[order]
 
     def _weights(self, q: torch.Tensor, u2: torch.Tensor, sigma: float) -> torch.Tensor:

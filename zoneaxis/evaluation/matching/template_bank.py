@@ -53,6 +53,11 @@ class TemplateBank:
     low_ring_power: torch.Tensor
     spectra: torch.Tensor
 
+    @property
+    def typical_spots(self) -> int:
+        """Median number of spots of a template."""
+        return int((self.weight > 0).sum(dim=1).median())
+
     def split(self, template: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the direction of each template, and 1, or -1 where it is mirrored."""
         return template % len(self.weight), 1 - 2 * (template // len(self.weight))
