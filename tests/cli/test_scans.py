@@ -72,7 +72,10 @@ def test_bad_options(fails, work, tmp_path):
     fails("expected a name that ends in .png", "virtual", scan, "--out", tmp_path / "x.jpg")
     fails("no meaning without --outer-px", "virtual", scan, *out, "--inner-px", 3)
     fails("from 9 to 3 pixels", "virtual", scan, *out, "--inner-px", 9, "--outer-px", 3)
-    fails("no point of the 8 x 10", "virtual", scan, *out, "--crop", 8, 9, 0, 1)
+    for crop in ((8, 9, 0, 1), (0, 9, 0, 1), (3, 3, 0, 1), (0, -1, 0, 1), (0, 1, 0, 11)):
+        fails(
+            "scan.hspy has rows 0 to 8 and columns 0 to 10", "virtual", scan, *out, "--crop", *crop
+        )
     fails("cannot be binned by 0", "virtual", scan, *out, "--bin", 0)
     fails("cannot be cropped", "virtual", scan, *out, "--crop-patterns", 0)
     fails("--scan-shape", "virtual", scan, *out, "--scan-shape", 9, 9)

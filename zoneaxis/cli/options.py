@@ -27,11 +27,10 @@ MapOut = Annotated[
     ),
 ]
 PixelSize = Annotated[
-    float | None, typer.Option(help="Size of a pattern pixel in 1/Å, where the file does not say.")
+    float | None,
+    typer.Option(help="Size of a pattern pixel, as recorded, in 1/Å; default: the file's."),
 ]
-StepSize = Annotated[
-    float | None, typer.Option(help="Scan step in nm, where the file does not say.")
-]
+StepSize = Annotated[float | None, typer.Option(help="Scan step in nm; default: the file's.")]
 Voltage = Annotated[float, typer.Option(help="Accelerating voltage in kV.")]
 Convergence = Annotated[float, typer.Option(help="Semi-angle of convergence in mrad.")]
 Precession = Annotated[float, typer.Option(help="Precession angle in degrees.")]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoneaxis.errors import SettingsError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -62,6 +64,12 @@ def open_scan(given: Mapping[str, Any]) -> "Scan":
         scan = scan if pixel is None else scan.with_pixel_size(pixel)
     if crop := given.get("crop"):
         top, bottom, left, right = crop
+        rows, columns = scan.shape
+        if not (0 <= top < bottom <= rows and 0 <= left < right <= columns):
+            raise SettingsError(
+                f"--crop {top} {bottom} {left} {right}: {scan.path} has rows 0 to {rows} and "
+                f"columns 0 to {columns}, the ends left out."
+            )
         scan = scan.crop(slice(top, bottom), slice(left, right))
     if (size := given.get("crop_patterns")) is not None:
         scan = scan.crop_patterns(size)
