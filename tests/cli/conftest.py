@@ -8,6 +8,26 @@ import pytest
 from zoneaxis.cli import main
 from zoneaxis.scans.writing import write_scan
 
+SILVER = """data_Ag
+_cell_length_a 4.08
+_cell_length_b 4.08
+_cell_length_c 4.08
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_IT_number 225
+_space_group_name_H-M_alt 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+_atom_site_B_iso_or_equiv
+Ag1 Ag 0 0 0 1 0.7
+"""
+
 
 class Result:
     """What a run of the command line left behind."""
@@ -73,6 +93,14 @@ def scan_of(work):
         return write_scan(path, patterns, step_nm=1.0, inv_angstrom_per_pixel=0.025, title="test")
 
     return write
+
+
+@pytest.fixture
+def silver(tmp_path):
+    """Return the CIF of a crystal that is not the usual one."""
+    path = tmp_path / "Ag.cif"
+    path.write_text(SILVER)
+    return path
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def test_in_a_process_of_its_own(elsewhere, work, tmp_path):
         "index", work / "scan.hspy", "--model", work / "model", "--out", tmp_path / "m.h5"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"indexed, in {tmp_path / 'm.h5'}\n" in done.stdout
+    assert f" patterns/s, in {tmp_path / 'm.h5'}\n" in done.stdout
 
 
 def test_help_is_quick():

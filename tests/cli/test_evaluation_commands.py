@@ -121,6 +121,18 @@ def test_points_without_an_orientation_or_a_pattern(fails, work, scan_of, tmp_pa
     fails("holds NaN", "ambiguity", scan, "--point", "0,1", "--out", tmp_path / "x.png")
 
 
+def test_a_thickness_that_cannot_be(fails, work, point, tmp_path):
+    arguments = work / "scan.hspy", work / "scan.truth.h5", "--point", point
+    fails("above 0", "overlay", *arguments, "--out", tmp_path / "x.png", "--thickness-nm", 0)
+
+
+def test_a_model_of_another_crystal(fails, work, point, silver, tmp_path):
+    """Its answers would be drawn among simulations of the other."""
+    asked = "--model", work / "model", "--crystal", silver, "--out", tmp_path / "x.png"
+    fails("is a model of LiNiO2", "ambiguity", work / "scan.hspy", "--point", point, *asked)
+    fails("is a model of LiNiO2", "zone-axes", "[100]", "[110]", *asked)
+
+
 def test_bad_zone_axes(fails, tmp_path):
     out = "--out", tmp_path / "z.png"
     fails("is no zone axis", "zone-axes", "[10-10]", "up", *out)
@@ -130,6 +142,9 @@ def test_bad_zone_axes(fails, tmp_path):
 
 def test_bad_smoothing(fails, work, scan_of, tmp_path):
     out = "--out", tmp_path / "s.h5"
+    wrong = "--out", tmp_path / "s.png"
+    fails("the name of a map ends in .ang or .ctf or .h5", "smooth", work / "t.h5", *wrong)
+    fails("No CIF at", "smooth", work / "t.h5", *out, "--crystal", tmp_path / "none.cif")
     fails("--weight 2.0", "smooth", work / "t.h5", *out, "--weight", 2)
     fails("--power 0.0", "smooth", work / "t.h5", *out, "--power", 0)
     fails("--same-deg 0.0", "smooth", work / "t.h5", *out, "--same-deg", 0)

@@ -8,11 +8,13 @@ import typer
 from rich.table import Table
 
 from zoneaxis.cli.figures import FigureOut, figure_to, require_figure_path
+from zoneaxis.cli.map_files import load_map
 from zoneaxis.cli.options import (
     MODEL,
     Convergence,
     CrystalName,
     LargestK,
+    MapCrystals,
     PixelSize,
     Precession,
     ScanPath,
@@ -53,7 +55,7 @@ def overlay(
     reference: Annotated[
         Path | None, typer.Option(help="Map whose kinematic patterns are shown beside.")
     ] = None,
-    crystal: Annotated[str | None, typer.Option(help="Name or CIF; default: the map's.")] = None,
+    crystal: MapCrystals = (),
     thickness_nm: ThicknessNm = None,
     inv_angstrom_per_pixel: PixelSize = None,
     scan_shape: ScanShape = None,
@@ -67,16 +69,15 @@ def overlay(
     k_max: LargestK = 1.7,
 ) -> None:
     """Draw measured patterns with the simulation of the orientation found laid over them."""
-    from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.figures.overlay_figures import draw_overlay
     from zoneaxis.evaluation.overlay import overlay as lay_over
-    from zoneaxis.scans.orientation_map import OrientationMap
 
     require_figure_path(out)
-    structure = load_crystal(crystal) if crystal else None
+    if thickness_nm is not None and not thickness_nm > 0:
+        raise SettingsError(f"--thickness-nm {thickness_nm:g}: expected a number above 0.")
     paths = [map_path, *([reference] if reference else [])]
-    maps = [OrientationMap.load(path, structure) for path in paths]
+    maps = [load_map(path, crystal) for path in paths]
     points = [_point(text) for text in point]
     opened, patterns = _open(context.params, points)
     for path, found in zip(paths, maps, strict=True):
@@ -93,7 +94,7 @@ def overlay(
                 optics,
                 opened.inv_angstrom_per_pixel,
                 reference_euler_deg=maps[-1].euler_deg[at][0],
-                thickness_nm=thickness_nm or float("nan"),
+                thickness_nm=float("nan") if thickness_nm is None else thickness_nm,
             )
             row.supylabel(f"point {at[0]}, {at[1]}", fontsize="medium")
             draw_overlay(row, drawn, names)
@@ -105,7 +106,13 @@ def ambiguity(
     point: Points,
     out: FigureOut,
     model: Model = None,
-    crystal: CrystalName = "LiNiO2",
+    crystal: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or CIF: of the templates (default: LiNiO2), or refuse a model of another.",
+            show_default=False,
+        ),
+    ] = None,
     share: Annotated[
         float, typer.Option(help="Of the best score that another must reach, to be a rival.")
     ] = 0.9,
@@ -296,15 +303,17 @@ def _require_indexed(
 
 
 def _scorer(
-    model: str | None, crystal: str, optics: "Optics", step_deg: float
+    model: str | None, crystal: str | None, optics: "Optics", step_deg: float
 ) -> tuple["Indexer", "Callable[[np.ndarray, float], DirectionScores]"]:
     """Return an indexer, a network's or of templates, and what it thinks of all directions."""
+    from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.evaluation.ambiguity import DirectionScores
 
     if model is not None:
         from zoneaxis.models.indexer import NetworkIndexer
 
-        network = NetworkIndexer.from_pretrained(model)
+        wanted = None if crystal is None else load_crystal(crystal)
+        network = NetworkIndexer.from_pretrained(model, crystal=wanted)
 
         def confidences(patterns: "np.ndarray", pixel: float) -> DirectionScores:
             values = network.confidences(patterns, pixel)
@@ -312,11 +321,11 @@ def _scorer(
 
         return network, confidences
 
-    from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.diffraction.orientations import euler_from_matrices
     from zoneaxis.evaluation.template_matching import TemplateIndexer
 
-    templates = TemplateIndexer(load_crystal(crystal), optics, step_deg=step_deg, n_best=5)
+    structure = load_crystal(crystal or "LiNiO2")
+    templates = TemplateIndexer(structure, optics, step_deg=step_deg, n_best=5)
 
     def correlations(patterns: "np.ndarray", pixel: float) -> DirectionScores:
         directions = euler_from_matrices(templates.matrices)[:, 1:]

@@ -19,6 +19,21 @@ def load_map(path: Path, crystals: list[str]) -> "OrientationMap":
     return OrientationMap.load(path, crystals=[load_crystal(name) for name in crystals])
 
 
+def require_map_path(path: Path) -> Path:
+    """Return a path that a map can be written to; call it before a long computation.
+
+    Raises:
+        SettingsError: another suffix.
+        OutputError: no writable place.
+    """
+    from zoneaxis.files import require_writable
+    from zoneaxis.scans.orientation_map import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"--out {path}: the name of a map ends in {' or '.join(SUFFIXES)}.")
+    return require_writable(path)
+
+
 def require_outputs(suffixes: dict[Path | None, str]) -> None:
     """Refuse files that could not be written, before the work rather than after it."""
     from zoneaxis.files import require_writable

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoneaxis.cli.map_files import require_map_path
 from zoneaxis.cli.neighbors import Average, Neighbors, averaged
 from zoneaxis.cli.options import (
     MODEL,
@@ -79,7 +80,8 @@ def index(
     mask: Mask = None,
     average: Average = Neighbors.NONE,
     min_confidence: Annotated[
-        float | None, typer.Option(help="Mark points with less as not indexed, 0 to 1.")
+        float | None,
+        typer.Option(help="Mark points with less as not indexed, 0 to 1; default: the model's."),
     ] = None,
     min_reliability: MinReliability = 0.0,
     workers: Workers = None,
@@ -186,14 +188,9 @@ def _index(load: Callable[[], tuple["Indexer", list[Path]]], given: Mapping[str,
             once all else is known to be right.
         given: the command's options, by which a stopped run is known, too.
     """
-    from zoneaxis.files import require_writable
-    from zoneaxis.scans.orientation_map import SUFFIXES
     from zoneaxis.scans.partial_map import PartialMap, as_text
 
-    out = Path(given["out"])
-    if out.suffix not in SUFFIXES:
-        raise SettingsError(f"--out {out}: the name of a map ends in {' or '.join(SUFFIXES)}.")
-    require_writable(out)
+    out = require_map_path(given["out"])
     if not 0 <= given["min_reliability"] <= 1:
         raise SettingsError(f"--min-reliability {given['min_reliability']:g}: expected 0 to 1.")
     scan = averaged(open_scan(given), given)

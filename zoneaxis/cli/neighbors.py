@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoneaxis.cli.figures import FigureOut, figure_to, require_figure_path
-from zoneaxis.cli.options import Convergence, MapOut, PixelSize, ScanPath, StepSize, Voltage
+from zoneaxis.cli.map_files import load_map, require_map_path
+from zoneaxis.cli.options import (
+    Convergence,
+    MapCrystals,
+    MapOut,
+    PixelSize,
+    ScanPath,
+    StepSize,
+    Voltage,
+)
 from zoneaxis.cli.scan_options import (
     Bin,
     CalibrationFile,
@@ -111,6 +120,7 @@ def smooth(
     context: typer.Context,
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Orientation map, n best.")],
     out: MapOut,
+    crystal: MapCrystals = (),
     scan: Annotated[
         Path | None,
         typer.Option(help="The map's scan: neighbors with unlike patterns then do not count."),
@@ -140,17 +150,15 @@ def smooth(
 ) -> None:
     """Add the scores of the eight neighbors to each point's own; with --scan, boundaries stay."""
     from zoneaxis.evaluation.postprocessing import equal_weights, similarity_weights, vote
-    from zoneaxis.files import require_writable
-    from zoneaxis.scans.orientation_map import OrientationMap
 
-    require_writable(out)
+    require_map_path(out)
     if not 0 <= weight <= 1:
         raise SettingsError(f"--weight {weight}: expected 0 to 1.")
     if not 0 < power <= 100:
         raise SettingsError(f"--power {power}: expected above 0, up to 100.")
     if not 0 < same_deg <= 30:
         raise SettingsError(f"--same-deg {same_deg}: expected above 0, up to 30.")
-    found = OrientationMap.load(map_path)
+    found = load_map(map_path, crystal)
     weights = equal_weights(found.shape, weight)
     if scan is not None:
         opened = open_scan(context.params)
