@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from zoneaxis.diffraction.bloch import bloch_disks
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.directions import sample_directions
+from zoneaxis.diffraction.kinematic import kinematic_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     beam_directions,
@@ -58,6 +59,26 @@ def test_false_friends_are_those_of_the_conventions(nickelate, copper):
     for name, turn in turned.items():
         assert apart(friends[name], EULER + turn, nickelate) < 1e-3
     assert set(false_friends(EULER, copper)) == {"180° about the beam"}
+
+
+def test_a_crystal_without_a_center_has_its_inverse_for_a_friend():
+    """Zincblende: the kinematic patterns are the same, the crystals 90 degrees apart."""
+    fcc = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    crystal = Crystal(
+        *("GaAs", (5.65, 5.65, 5.65, 90.0, 90.0, 90.0), 216),
+        *(np.repeat([31, 33], 4), np.concatenate([fcc, fcc + 0.25]), np.ones(8), np.ones(8)),
+    )
+    friend = false_friends(EULER, crystal)["inverted"]
+    assert apart(friend, EULER, crystal) > 30
+    first, second = (
+        kinematic_disks(crystal, OPTICS, euler[None, 1:], np.array([10.0]))
+        for euler in (EULER, friend)
+    )
+    patterns = [
+        render(disks, 64, PIXEL, float(euler[0]))[0, 0].numpy()
+        for disks, euler in ((first, EULER), (second, friend))
+    ]
+    np.testing.assert_allclose(*patterns, atol=1e-4 * patterns[0].max())
 
 
 def test_friends_that_symmetry_makes_the_same_are_left_out(nickelate, copper):

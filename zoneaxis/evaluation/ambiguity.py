@@ -57,8 +57,9 @@ def false_friends(euler_deg: np.ndarray, crystal: Crystal) -> dict[str, np.ndarr
     """Return the orientations whose patterns look much like that of the given one.
 
     180 degrees about the beam leave the zero-order Laue zone as it is; 60 degrees about c are the
-    pseudo-hexagonal friend of trigonal crystals. Those that the crystal's symmetry makes the same
-    orientation are left out.
+    pseudo-hexagonal friend of trigonal crystals. A crystal without a center of symmetry has the
+    kinematic pattern of its inverse, which a turned crystal often is: 90 degrees about c of
+    zincblende. Those that the crystal's symmetry makes the same orientation are left out.
 
     Args:
         euler_deg: (phi1, Phi, phi2) in degrees, shape (3,).
@@ -73,6 +74,10 @@ def false_friends(euler_deg: np.ndarray, crystal: Crystal) -> dict[str, np.ndarr
     if crystal.point_group.system == "trigonal":
         friends["60° about c"] = about_c @ here
         friends["60° about c, 180° about the beam"] = about_c @ here @ ROTATE_180_ABOUT_BEAM
+    for turn in crystal.point_group.laue.proper_subgroup.to_matrix():
+        if not np.isclose(turn, crystal.proper_operators, atol=1e-6).all(axis=(1, 2)).any():
+            friends["inverted"] = turn @ here
+            break
     kept: dict[str, np.ndarray] = {}
     for name, matrix in friends.items():
         others = np.stack([here, *kept.values()])
