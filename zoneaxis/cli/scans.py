@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoneaxis.cli.figures import SUFFIXES, figure_to
-from zoneaxis.cli.options import CrystalName, PixelSize, ScanPath, StepSize
+from zoneaxis.cli.options import CrystalName, PixelSize, Precession, ScanPath, StepSize, Voltage
 from zoneaxis.cli.scan_options import (
     Bin,
     CalibrationFile,
@@ -54,13 +54,15 @@ def calibrate(
     ] = None,
     scan_shape: ScanShape = None,
     mask: Mask = None,
+    voltage_kv: Voltage = 300.0,
+    precession_deg: Precession = 0.0,
     json: Annotated[Path | None, typer.Option(help="For --calibration of other commands.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Picture to write: .png, .pdf, .svg.")] = None,
 ) -> None:
     """Measure pixel size, ellipse and drift of a scan on the reflections of its crystal."""
     from zoneaxis.diffraction.crystal import load_crystal
+    from zoneaxis.evaluation.calibration import calibrate as calibrate_survey
     from zoneaxis.evaluation.scan_figures import calibration_figure
-    from zoneaxis.scans.calibration import calibrate as calibrate_survey
     from zoneaxis.scans.survey import survey_scan
 
     _require_outputs({json: (".json",), figure: SUFFIXES})
@@ -69,7 +71,13 @@ def calibrate(
     near = None if from_scratch else opened.inv_angstrom_per_pixel
     with progress_bar("looking at", "patterns") as advance:
         survey = survey_scan(opened, search_px=search_px, progress=advance)
-    found = calibrate_survey(survey, structure, near_inv_angstrom=near)
+    found = calibrate_survey(
+        survey,
+        structure,
+        near_inv_angstrom=near,
+        voltage_kv=voltage_kv,
+        precession_deg=precession_deg,
+    )
     _tell(found, survey, near)
     if figure:
         with figure_to(figure, *FIGURE_IN) as canvas:

@@ -1,20 +1,15 @@
-"""Calibration of a scan from its own patterns: pixel size, ellipse and the direct beam's drift."""
+"""What a calibration of a scan found: pixel size, ellipse and the direct beam's drift."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import ScanError
 from zoneaxis.files import atomic_path
 from zoneaxis.scans.centers import BeamDrift
 from zoneaxis.scans.ellipse import Ellipse
-from zoneaxis.scans.pixel_size import PixelSize, find_ellipse, find_pixel_size
+from zoneaxis.scans.pixel_size import PixelSize
 from zoneaxis.scans.scan import Scan
-from zoneaxis.scans.survey import Survey
-
-FEWEST_PATTERNS = 16  # of fewer, mostly of one grain, not even the error of an ellipse is known
-SIGNIFICANT = 3.0  # standard errors that an ellipse must differ from a circle
 
 
 @dataclass(frozen=True)
@@ -79,30 +74,3 @@ class Calibration:
                 f"{path} is no calibration ({error}): expected a file that `zoneaxis calibrate "
                 "--json` wrote."
             ) from error
-
-
-def calibrate(
-    survey: Survey, crystal: Crystal, *, near_inv_angstrom: float | None = None
-) -> Calibration:
-    """Measure pixel size and ellipse on the disks of a survey.
-
-    Args:
-        survey: of a scan whose specimen is all or mostly of the crystal.
-        crystal: an error of its lattice is one of the pixel size.
-        near_inv_angstrom: a rough pixel size; without it 0.003 to 0.08 1/Angstrom are searched.
-
-    Raises:
-        ScanError: too few disks, or no pixel size near the rough one fits.
-    """
-    peaks = survey.peaks
-    size = find_pixel_size(peaks, crystal, near_inv_angstrom=near_inv_angstrom)
-    ellipse, error = find_ellipse(peaks, crystal, size.inv_angstrom_per_pixel)
-    few = len(survey.patterns) < FEWEST_PATTERNS
-    if few or ellipse.ratio - 1 < SIGNIFICANT * error:
-        ellipse = Ellipse()
-    else:
-        straight = peaks.stretched(ellipse.matrix)
-        better = find_pixel_size(straight, crystal, near_inv_angstrom=size.inv_angstrom_per_pixel)
-        size = replace(better, rivals=size.rivals)
-    frame = tuple(survey.patterns.shape[1:])
-    return Calibration(size, ellipse, error, survey.drift, survey.beam_radius_px, frame)
