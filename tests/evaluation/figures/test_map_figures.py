@@ -155,35 +155,6 @@ def test_risk_coverage_marks_a_threshold(pair, ax):
     assert "0.125" in drawn(ax)
 
 
-def test_patterns_have_titles_and_a_scale():
-    figure = Figure(figsize=(6, 2.4), layout="constrained")
-    rng = np.random.default_rng(0)
-    map_figures.pattern_pair(
-        figure, rng.poisson(1.0, (48, 64)), {"simulated: network": rng.random((48, 64))}, 0.025
-    )
-    assert {"measured", "simulated: network", "0.2 Å$^{-1}$"} <= set(drawn(figure.axes[0]))
-
-
-def test_log_scale_ignores_direct_beam_and_bad_pixels():
-    pattern = np.full((33, 33), 1e-3)
-    pattern[16, 16] = 1e6
-    pattern[4, 4:7] = 1.0
-    pattern[0, :3] = np.nan, -5.0, np.inf
-    scaled = map_figures.log_scaled(pattern, direct_beam_px=2)
-    assert np.isfinite(scaled).all()
-    assert (scaled[16, 16], scaled[4, 5]) == (1, 1)
-    assert scaled[0, :3].tolist() == [0, 0, 0]
-    assert map_figures.log_scaled(np.zeros((8, 8))).max() == 0
-
-
-def test_a_displaced_direct_beam_is_left_out_of_the_scale():
-    pattern = np.zeros((32, 32))
-    pattern[18:21, 12:15] = 1e6
-    pattern[4, 4:7] = 1.0
-    assert map_figures.log_scaled(pattern, 2, center_px=(13.0, 19.0))[4, 5] == 1
-    assert map_figures.log_scaled(pattern, 2)[4, 5] == 0
-
-
 def test_pyplot_keeps_no_figure(pair, nickelate):
     map_figures.ipf_key(Figure(), nickelate)
     from matplotlib import pyplot

@@ -9,7 +9,8 @@ import numpy as np
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import beam_directions
 from zoneaxis.evaluation.ambiguity import Candidate, DirectionScores
-from zoneaxis.evaluation.figures.overlay_figures import draw_rivals, outline_spots, pattern_image
+from zoneaxis.evaluation.figures.overlay_figures import draw_rivals, outline_spots
+from zoneaxis.evaluation.figures.pattern_figures import pattern_image
 from zoneaxis.evaluation.overlay import simulated_spots
 from zoneaxis.evaluation.pattern_fit import fit_pattern
 

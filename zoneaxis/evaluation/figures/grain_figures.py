@@ -1,4 +1,4 @@
-"""Figures of grains and boundaries, each drawn into axes that the caller owns; style as figures.py.
+"""Figures of grains and boundaries, each drawn into axes that the caller owns.
 
 Grains have the inverse pole figure color of their mean orientation along the beam.
 """
@@ -140,7 +140,7 @@ def grain_size_histogram(ax: "Axes", grains: Grains) -> None:
 
 
 def grains_figure(grains: Grains, boundaries: Boundaries) -> "Figure":
-    """Return a figure of the four above; make and draw it within `rc_context(figures.STYLE)`.
+    """Return a figure of the four above; make and draw it within `rc_context(STYLE)`.
 
     Args:
         grains: of a map.

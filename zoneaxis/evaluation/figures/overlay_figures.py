@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoneaxis.evaluation.figures.image_axes import round_length, scale_bar
-from zoneaxis.evaluation.figures.map_figures import log_scaled
+from zoneaxis.evaluation.figures.pattern_figures import log_scaled, pattern_frame, pattern_image
 from zoneaxis.evaluation.overlay import Overlay, Spots, color_merged, shared_spots
 
 if TYPE_CHECKING:
@@ -22,30 +21,6 @@ def miller_label(hkl: np.ndarray) -> str:
     apart = r"\," if max(abs(int(i)) for i in hkl) > 9 else ""
     digits = [rf"\bar{{{-i}}}" if i < 0 else f"{i}" for i in (int(i) for i in hkl)]
     return f"${apart.join(digits)}$"
-
-
-def pattern_image(
-    ax: "Axes",
-    pattern: np.ndarray,
-    inv_angstrom_per_pixel: float,
-    disk_radius_inv_angstrom: float,
-    center_px: tuple[float, float],
-    cmap: str = "gray",
-) -> None:
-    """Draw a pattern on a logarithmic scale of three decades, with a scale bar in 1/Å.
-
-    Args:
-        ax: empty axes.
-        pattern: in any unit, shape (h, w).
-        inv_angstrom_per_pixel: size of a pixel.
-        disk_radius_inv_angstrom: the direct beam, which is left out of the scale.
-        center_px: column and row of the direct beam.
-        cmap: name of the colormap.
-    """
-    radius_px = disk_radius_inv_angstrom / inv_angstrom_per_pixel
-    scaled = log_scaled(pattern, radius_px, center_px=center_px)
-    ax.imshow(scaled, cmap=cmap, vmin=0, vmax=1, interpolation="nearest")
-    _frame(ax, pattern.shape, inv_angstrom_per_pixel)
 
 
 def outline_spots(
@@ -123,7 +98,7 @@ def merged_patterns(
     radius_px = disk_radius_inv_angstrom / inv_angstrom_per_pixel
     scaled = (log_scaled(p, radius_px, center_px=center_px) for p in (first, second))
     ax.imshow(color_merged(*scaled, (FIRST, SECOND)), interpolation="nearest")
-    _frame(ax, first.shape, inv_angstrom_per_pixel)
+    pattern_frame(ax, first.shape, inv_angstrom_per_pixel)
     _color_key(ax, {names[0]: FIRST, names[1]: SECOND, "both": BOTH})
 
 
@@ -183,14 +158,6 @@ def draw_rivals(
     shared = shared_spots(*spots)
     counts = [f"{s.sum()} of {len(s)}" for s in shared]
     ax.set_title(f"spots in both: {counts[0]} and {counts[1]}")
-
-
-def _frame(ax: "Axes", shape: tuple[int, int], inv_angstrom_per_pixel: float) -> None:
-    ax.set_axis_off()
-    ax.set_xlim(-0.5, shape[1] - 0.5)
-    ax.set_ylim(shape[0] - 0.5, -0.5)
-    length = round_length(0.25 * shape[1] * inv_angstrom_per_pixel)
-    scale_bar(ax, length / inv_angstrom_per_pixel, f"{length:g} Å$^{{-1}}$")
 
 
 def _color_key(ax: "Axes", colors: dict[str, str]) -> None:

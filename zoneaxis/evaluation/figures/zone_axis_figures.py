@@ -7,7 +7,7 @@ import numpy as np
 from zoneaxis.diffraction.zone_axes import ZoneAxisPair
 from zoneaxis.evaluation.ambiguity import DirectionScores
 from zoneaxis.evaluation.figures.ambiguity_figures import draw_confidence_difference
-from zoneaxis.evaluation.figures.overlay_figures import pattern_image
+from zoneaxis.evaluation.figures.pattern_figures import pattern_image
 from zoneaxis.evaluation.zone_axis_pair import bright_differences
 
 if TYPE_CHECKING:

@@ -13,7 +13,12 @@ from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.evaluation.boundaries import Boundaries
 from zoneaxis.evaluation.comparison import Comparison
-from zoneaxis.evaluation.figures import grain_figures, map_figures, pole_figures
+from zoneaxis.evaluation.figures import (
+    grain_figures,
+    map_figures,
+    pattern_figures,
+    pole_figures,
+)
 from zoneaxis.evaluation.figures.image_axes import is_flat
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
@@ -275,7 +280,7 @@ def pattern_pictures(
             panels[f"simulated: {name}"] = fit.pattern
             rows.append(_pattern_row(name, euler, one.score[row, col, 0], fit))
         figure = _figure(0.35 + 1.72 * (1 + len(maps)), 2.2)
-        map_figures.pattern_pair(
+        pattern_figures.pattern_pair(
             figure, measured, panels, pixel, optics.disk_radius_inv_angstrom, fit.center_px
         )
         caption = f"{number}. Row {row}, column {col}.{_apart(comparison, row, col)}"

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from zoneaxis.diffraction.polar import direct_beam_center
-from zoneaxis.evaluation.figures.map_figures import log_scaled
+from zoneaxis.evaluation.figures.pattern_figures import log_scaled
 from zoneaxis.scans.indexing import blocks
 from zoneaxis.scans.scan import Scan
 
