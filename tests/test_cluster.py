@@ -1,5 +1,7 @@
 """Jobs on a Dask cluster, here of threads of this process; lost workers are tested where used."""
 
+import signal
+
 import pytest
 
 from zoneaxis.cluster import AHEAD, local_cluster, map_on_cluster
@@ -42,6 +44,15 @@ def test_an_error_reaches_the_caller_and_ends_the_rest(address):
     with pytest.raises(ScanError, match="made to fail"):
         found.extend(map_on_cluster(work, jobs, address, shared={"factor": 1}))
     assert set(started) <= {0, 1, "broken", 3, 4}
+
+
+def test_workers_leave_ctrl_c_to_the_process_that_began_them():
+    """A terminal sends it to all of them; a traceback of each would hide the one message."""
+    before = signal.getsignal(signal.SIGINT)
+    with local_cluster(1) as address:
+        assert signal.getsignal(signal.SIGINT) is before
+        ((_, handler),) = map_on_cluster(signal.getsignal, {"job": (signal.SIGINT,)}, address)
+    assert handler == signal.SIG_IGN
 
 
 def test_no_workers():

@@ -1,6 +1,8 @@
 """Work spread over a Dask cluster, whose scheduler moves the jobs of a lost worker to others."""
 
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,14 +88,29 @@ def local_cluster(workers: int) -> Iterator[str]:
 
     if workers < 1:
         raise SettingsError(f"workers = {workers}: expected 1 or more.")
-    with LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=logging.ERROR,
-    ) as cluster:
+    with _ctrl_c_ignored():  # by the processes that begin here; this one tells them to end
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        )
+    with cluster:
         yield cluster.scheduler_address
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ignore SIGINT meanwhile, which processes inherit; only the main thread can do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _connected(address: str) -> "Client":
