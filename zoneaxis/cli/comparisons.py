@@ -15,6 +15,15 @@ from zoneaxis.cli.options import (
     Precession,
     Voltage,
 )
+from zoneaxis.cli.scan_options import (
+    Bin,
+    CalibrationFile,
+    Crop,
+    CropPatterns,
+    Mask,
+    ScanShape,
+    open_scan,
+)
 from zoneaxis.cli.terminal import console, say
 from zoneaxis.errors import MapError
 
@@ -26,6 +35,7 @@ IDENTITY = "identity"
 
 
 def compare(
+    context: typer.Context,
     map_path: Annotated[Path, typer.Argument(metavar="MAP", help="Orientation map.")],
     reference_path: Annotated[Path, typer.Argument(metavar="REFERENCE", help="Map or truth.")],
     crystal: MapCrystals = (),
@@ -52,6 +62,12 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Report to write, .html.")] = None,
     json: Annotated[Path | None, typer.Option(help="Figures to write, .json.")] = None,
     inv_angstrom_per_pixel: PixelSize = None,
+    scan_shape: ScanShape = None,
+    calibration: CalibrationFile = None,
+    crop: Crop = None,
+    crop_patterns: CropPatterns = None,
+    bin: Bin = 1,
+    mask: Mask = None,
     voltage_kv: Voltage = 300.0,
     convergence_mrad: Convergence = 1.5,
     precession_deg: Precession = 0.0,
@@ -62,7 +78,6 @@ def compare(
     from zoneaxis.evaluation.comparison import compare as compare_maps
     from zoneaxis.evaluation.frames import in_frame
     from zoneaxis.evaluation.report.page import write_report
-    from zoneaxis.scans.scan import Scan
 
     require_outputs({out: ".html", json: ".json"})
     first, second = (load_map(path, crystal) for path in (map_path, reference_path))
@@ -76,7 +91,7 @@ def compare(
     if json:
         write_json(json, {**comparison.to_dict(), "frame": frame, "grid": grid, **details})
     if out:
-        opened = Scan.open(scan, inv_angstrom_per_pixel=inv_angstrom_per_pixel) if scan else None
+        opened = open_scan(context.params) if scan else None
         optics = Optics(voltage_kv, convergence_mrad, precession_deg, k_max)
         write_report(out, first, second, comparison, scan=opened, optics=optics, names=names)
         say(f"Report in {out}")
