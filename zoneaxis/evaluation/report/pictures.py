@@ -1,9 +1,7 @@
 """The pictures of the report and their captions, as base64 PNG."""
 
-import base64
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,55 +17,37 @@ from zoneaxis.evaluation.figures import (
     pattern_figures,
     pole_figures,
 )
-from zoneaxis.evaluation.figures.image_axes import is_flat
 from zoneaxis.evaluation.grains import Grains
 from zoneaxis.evaluation.metrics import FRIENDS, RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, fit_pattern
 from zoneaxis.evaluation.report.data import known_crystals
+from zoneaxis.evaluation.report.picture import (
+    Picture,
+    map_picture,
+    new_figure,
+    picture_of,
+    place_of,
+)
 from zoneaxis.evaluation.thresholds import Threshold
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-MAP_IN = 2.8  # longer side of a map is at most 1.4 of it, so that three stand side by side
 COLOR_BAR_IN = 0.75
 LEGEND_IN = 0.8
-MARGIN_IN = 0.4
 PLOT_SIZE_IN = (3.6, 3.0)
-CSS_PX_PER_IN = 96
-PAD_IN = 0.06
 
 Maps = tuple[OrientationMap, ...]  # the map, and the reference if there is one
 Names = tuple[str, ...]
 WHERE = {"z": "along the beam", "x": "to the right", "y": "downward"}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the template wants it.
-
-    Attributes:
-        png: the image in base64.
-        width_px: natural width on the page; all pictures share one scale.
-        caption: what is seen.
-        rows: cells of a small table under the caption.
-        place: of a color key, its origin and unit as shares of width and height.
-    """
-
-    png: str
-    width_px: int
-    caption: str
-    rows: tuple[tuple[str, ...], ...] = ()
-    place: tuple[float, ...] = ()
-
-
 def orientation_pictures(maps: Maps, names: Names) -> list[Picture]:
     """Return IPF maps along the beam and x, for a single map along y too."""
     return [
-        _map_picture(
+        map_picture(
             one.shape,
             lambda ax, one=one, axis=axis: map_figures.ipf_map(ax, one, axis),
             f"{name}, IPF-{axis.upper()}: the crystal direction {WHERE[axis]}. Black: not indexed.",
@@ -84,25 +64,12 @@ def key_pictures(maps: Maps) -> dict[str, Picture]:
         groups.setdefault(crystal.point_group.laue.name, []).append(crystal)
     pictures = {}
     for laue, crystals in groups.items():
-        key = _figure(2.4, 2.4)
+        key = new_figure(2.4, 2.4)
         ax = map_figures.ipf_key(key, crystals[0])
         names = " and ".join(dict.fromkeys(crystal.name for crystal in crystals))
-        picture = _picture(key, f"Color key: directions of {names}, Laue group {laue}.")
-        pictures[laue] = replace(picture, place=_place(ax))
+        picture = picture_of(key, f"Color key: directions of {names}, Laue group {laue}.")
+        pictures[laue] = replace(picture, place=place_of(ax))
     return pictures
-
-
-def _place(ax: "Axes") -> tuple[float, float, float, float]:
-    """Return where (0, 0) of the data lies in a saved picture, and how long 1 is, as shares."""
-    figure = ax.figure
-    box = figure.get_tightbbox().padded(PAD_IN)
-    (x0, y0), (x1, y1) = ax.transData.transform([(0, 0), (1, 1)]) / figure.dpi
-    return (
-        (x0 - box.x0) / box.width,
-        (box.y1 - y0) / box.height,
-        (x1 - x0) / box.width,
-        (y1 - y0) / box.height,
-    )
 
 
 def texture_pictures(maps: Maps, names: Names) -> list[Picture]:
@@ -114,13 +81,13 @@ def texture_pictures(maps: Maps, names: Names) -> list[Picture]:
             if not phase.indexed.any():
                 continue
             whose = f"{name}, {crystal.name}" if len(one.crystals) > 1 else name
-            poles, beam = _figure(7.6, 2.1), _figure(2.7, 2.1)
+            poles, beam = new_figure(7.6, 2.1), new_figure(2.7, 2.1)
             pole_figures.pole_figures(poles, phase)
             pole_figures.beam_density(beam, phase)
             planes = pole_figures.plane_names(crystal)
             pictures += [
-                _picture(poles, f"{whose}: pole figures {planes}, equal-area, seen as the maps."),
-                _picture(beam, f"{whose}: which crystal direction the beam runs along."),
+                picture_of(poles, f"{whose}: pole figures {planes}, equal-area, seen as the maps."),
+                picture_of(beam, f"{whose}: which crystal direction the beam runs along."),
             ]
     return pictures
 
@@ -143,21 +110,21 @@ def misorientation_pictures(
 
     shape = comparison.indexed_map.shape
     marks = " The numbers mark the patterns shown below." if len(chosen) else ""
-    histogram = _figure(*PLOT_SIZE_IN)
+    histogram = new_figure(*PLOT_SIZE_IN)
     map_figures.misorientation_histogram(histogram.add_subplot(), comparison)
     return [
-        _map_picture(
+        map_picture(
             shape,
             draw,
             f"Raw misorientation. Gray: not indexed by {names[0]} or {names[1]}.{marks}",
             bar_in=COLOR_BAR_IN,
         ),
-        _picture(
+        picture_of(
             histogram,
             "Misorientations, raw and modulo the false friends of diffraction patterns: what a "
             "colored line moves to the left was mistaken for its friend.",
         ),
-        _map_picture(
+        map_picture(
             shape,
             lambda ax: map_figures.agreement_map(ax, comparison, step_nm, names),
             "Points indexed by both, by one, or by neither.",
@@ -176,7 +143,7 @@ def grain_pictures(grains: Grains, boundaries: Boundaries, name: str) -> list[Pi
     """
     shape = grains.labels.shape
     pictures = [
-        _map_picture(
+        map_picture(
             shape,
             lambda ax: grain_figures.grain_map(ax, grains, boundaries),
             f"{name}: {len(grains)} grains in the IPF-Z color of their mean orientation. "
@@ -184,24 +151,24 @@ def grain_pictures(grains: Grains, boundaries: Boundaries, name: str) -> list[Pi
             below_in=LEGEND_IN,
         )
     ]
-    sizes = _figure(*PLOT_SIZE_IN)
+    sizes = new_figure(*PLOT_SIZE_IN)
     grain_figures.grain_size_histogram(sizes.add_subplot(), grains)
-    pictures.append(_picture(sizes, "Sizes of the grains."))
+    pictures.append(picture_of(sizes, "Sizes of the grains."))
     if not len(boundaries):
         return pictures
-    angles = _figure(*PLOT_SIZE_IN)
+    angles = new_figure(*PLOT_SIZE_IN)
     grain_figures.boundary_histogram(angles.add_subplot(), boundaries)
     caption = "Misorientations at the boundaries, by their length, and those of random pairs."
     return [
         pictures[0],
-        _map_picture(
+        map_picture(
             shape,
             lambda ax: grain_figures.boundary_map(ax, boundaries),
             f"{name}: misorientation at {len(boundaries)} boundaries.",
             bar_in=COLOR_BAR_IN,
         ),
         *pictures[1:],
-        _picture(angles, caption),
+        picture_of(angles, caption),
     ]
 
 
@@ -217,7 +184,7 @@ def confidence_pictures(
         names: what the maps are called.
     """
     pictures = [
-        _map_picture(
+        map_picture(
             one.shape,
             lambda ax, one=one, quantity=quantity: map_figures.confidence_map(ax, one, quantity),
             f"{name}: {quantity}. Gray: not indexed.",
@@ -226,7 +193,7 @@ def confidence_pictures(
         for one, name in zip(maps, names, strict=True)
         for quantity in ("score", "reliability")
     ]
-    figure = _figure(*PLOT_SIZE_IN)
+    figure = new_figure(*PLOT_SIZE_IN)
     if comparison is None:
         map_figures.confidence_histogram(figure.add_subplot(), maps[0])
         caption = "How many of the indexed points have which score and reliability."
@@ -237,7 +204,7 @@ def confidence_pictures(
             f"more than {RIGHT_DEG:g}°. A curve that falls to the left belongs to a confidence of "
             "use." + (" Stars: the thresholds named below." if thresholds else "")
         )
-    return [*pictures, _picture(figure, caption)]
+    return [*pictures, picture_of(figure, caption)]
 
 
 def pattern_pictures(
@@ -279,12 +246,12 @@ def pattern_pictures(
             )
             panels[f"simulated: {name}"] = fit.pattern
             rows.append(_pattern_row(name, euler, one.score[row, col, 0], fit))
-        figure = _figure(0.35 + 1.72 * (1 + len(maps)), 2.2)
+        figure = new_figure(0.35 + 1.72 * (1 + len(maps)), 2.2)
         pattern_figures.pattern_pair(
             figure, measured, panels, pixel, optics.disk_radius_inv_angstrom, fit.center_px
         )
         caption = f"{number}. Row {row}, column {col}.{_apart(comparison, row, col)}"
-        pictures.append(_picture(figure, caption, tuple(rows)))
+        pictures.append(picture_of(figure, caption, tuple(rows)))
     return pictures
 
 
@@ -322,35 +289,3 @@ def _mark_points(ax: "Axes", points: np.ndarray) -> None:
             path_effects=halo,
             annotation_clip=False,
         )
-
-
-def _map_picture(
-    shape: tuple[int, int],
-    draw: Callable[["Axes"], None],
-    caption: str,
-    *,
-    bar_in: float = 0.0,
-    below_in: float = 0.0,
-) -> Picture:
-    if is_flat(shape):
-        bar_in, below_in = 0.0, below_in + bar_in
-    scale = min(MAP_IN / shape[1], 1.4 * MAP_IN / shape[0])
-    height, width = (max(scale * n, 0.5) for n in shape)
-    figure = _figure(max(width, 2.0) + bar_in, height + MARGIN_IN + below_in)
-    draw(figure.add_subplot())
-    return _picture(figure, caption)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def _picture(figure: "Figure", caption: str, rows: tuple[tuple[str, ...], ...] = ()) -> Picture:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=PAD_IN)
-    png = buffer.getvalue()
-    width = int.from_bytes(png[16:20], "big")  # of the header that every PNG begins with
-    width_px = round(width * CSS_PX_PER_IN / map_figures.STYLE["savefig.dpi"])
-    return Picture(base64.b64encode(png).decode("ascii"), width_px, caption, rows)
