@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoneaxis.cli.terminal import say
 from zoneaxis.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ Mask = Annotated[
     str | None,
     typer.Option(
         help="Leave points out: image or .npy, 0 where left out, a value for each point (that "
-        "--crop leaves); or dark-field or bright-field: by that image's Otsu threshold."
+        "--crop leaves); or dark-field or bright-field: by that image's Otsu threshold, which may "
+        "take amorphous material for the specimen: look at it by `virtual --save-mask` first."
     ),
 ]
 
@@ -77,6 +79,7 @@ def open_scan(given: Mapping[str, Any]) -> "Scan":
         scan = scan.bin(factor)
     if mask := given.get("mask"):
         scan = scan.masked(_mask(mask, scan))
+        say(f"{scan.mask.mean():.1%} of the points are left by --mask {mask}")
     return scan
 
 
