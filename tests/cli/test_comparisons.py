@@ -135,4 +135,4 @@ def test_what_grains_refuses(fails, maps, tmp_path):
     fails("lower --smallest-grain", *arguments, "--smallest-grain", 100)
     fails("--twin 'sixty'", *arguments, "--twin", "sixty")
     fails("ends in .json", *arguments, "--out", tmp_path / "g.txt")
-    fails("ends in .png", *arguments, "--figure", tmp_path / "g.svg")
+    fails("ends in .png", *arguments, "--figure", tmp_path / "g.jpg")

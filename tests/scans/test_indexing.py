@@ -122,3 +122,9 @@ def test_file_that_breaks_while_reading(nickelate):
     lazy = scan.patterns.map_blocks(fail, dtype=float, meta=np.empty((0, 0, 0, 0)))
     with pytest.raises(ScanError, match=r"broken\.hspy cannot be read.*inflate"):
         index_scan(MeanIndexer(nickelate), Scan(lazy, 1.0, 0.02, scan.path))
+
+
+def test_patterns_of_a_few_pixels_are_refused():
+    with pytest.raises(ScanError, match="--bin"):
+        require_frame((15, 128), 0.2, 1.0)
+    require_frame((16, 128), 0.2, 1.0)

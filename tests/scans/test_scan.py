@@ -2,7 +2,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from zoneaxis.errors import OutputError, ScanError
+from zoneaxis.errors import OutputError, ScanError, SettingsError
 from zoneaxis.scans.reading import _scan_axes_first
 from zoneaxis.scans.scan import Scan
 from zoneaxis.scans.units import inverse_length_in_inv_angstrom, length_in_nm
@@ -175,3 +175,12 @@ def test_truncated_blockfile(shared_data, tmp_path):
         cut.write_bytes(content[:size])
         with pytest.raises(ScanError, match=cut.name):
             Scan.open(cut).read(slice(None), slice(None))
+
+
+def test_crop_takes_neighboring_points_only_and_a_scan_says_what_it_is(tmp_path):
+    scan = Scan(da.ones((4, 6, 8, 8), dtype=np.uint8), 2.0, 0.02, tmp_path / "a.hspy")
+    with pytest.raises(SettingsError, match="step 1"):
+        scan.crop(slice(0, 4, 2), slice(0, 6))
+    text = repr(scan.crop(slice(0, 2), slice(0, 3)))
+    assert text.startswith("Scan a.hspy: 2 x 3 points, 2 nm apart, patterns of 8 x 8 uint8")
+    assert len(text) < 200

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from zoneaxis.cli.figures import require_figure_path
 from zoneaxis.cli.map_files import load_map, require_outputs, write_json
 from zoneaxis.cli.options import MapCrystals
 from zoneaxis.cli.terminal import console, say
@@ -32,15 +33,19 @@ def grains(
             show_default=False,
         ),
     ] = (),
-    out: Annotated[Path | None, typer.Option(help="Figures to write, .json.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Picture to write, .png.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Numbers to write, .json.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
     """Segment a map into grains: sizes, mean orientations, boundaries, suspicious neighbors."""
     from zoneaxis.evaluation.boundaries import Twin, find_boundaries
     from zoneaxis.evaluation.figures.grain_figures import write_grains_figure
     from zoneaxis.evaluation.grains import find_grains
 
-    require_outputs({out: ".json", figure: ".png"})
+    require_outputs({out: ".json"})
+    if figure:
+        require_figure_path(figure)
     twins = [Twin.parse(text) for text in twin]
     found = find_grains(load_map(map_path, crystal), tolerance_deg, smallest_grain, largest_hole)
     boundaries = find_boundaries(found, twins)

@@ -1,5 +1,6 @@
 """`zoneaxis calibrate` and `virtual`: a scan is looked at before it is indexed."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,6 +131,8 @@ def virtual(
     from zoneaxis.evaluation.scan_figures import virtual_figure
     from zoneaxis.scans.detectors import IMAGES, otsu_mask, save_image, virtual_images
 
+    if outer_px is not None and detector is not Kind.DARK:
+        raise SettingsError("--detector and --outer-px exclude each other: give one.")
     images = (*IMAGES, ".npy")
     _require_outputs({out: images, save_mask: images, figure: SUFFIXES})
     opened = open_scan(context.params)
@@ -143,8 +146,9 @@ def virtual(
         radii += f" ({chosen.inner_px * pixel:.3f} to {chosen.outer_px * pixel:.3f} 1/Å)"
     say(f"Detector from {radii}; image in {out}")
     if save_mask:
-        bright = outer_px is None and detector is Kind.BRIGHT
-        measured = otsu_mask(-image if bright else image)
+        # Where the detector holds the direct beam, vacuum is bright and the specimen dark.
+        holds_beam = chosen.inner_px == 0 and math.hypot(*chosen.offset_px) < chosen.outer_px
+        measured = otsu_mask(-image if holds_beam else image)
         save_image(save_mask, measured)
         say(f"{measured.mean():.1%} of {total} points are specimen; mask in {save_mask}")
     if figure:

@@ -16,6 +16,7 @@ from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.partial_map import PROPERTY, PartialMap, Point, as_text
 from zoneaxis.scans.scan import Scan
 
+FEWEST_PIXELS = 16  # along an edge of a pattern
 ANSWERS = ("euler_deg", "score", "reliability", "indexed")
 BATCHES_A_JOB = 4  # of a worker, at most; whole batches, so that they stay what they are here
 
@@ -132,8 +133,14 @@ def require_frame(
         needed_inv_angstrom: smallest distance from the center to the frame's edge.
 
     Raises:
-        ScanError: they do not; most likely the pixel size is wrong.
+        ScanError: they do not, most likely because the pixel size is wrong, or they have too few
+            pixels to show a disk.
     """
+    if min(shape) < FEWEST_PIXELS:
+        raise ScanError(
+            f"Patterns of {shape[0]} x {shape[1]} pixels: indexing needs {FEWEST_PIXELS} along "
+            "an edge at least. Bin less (--bin), crop less (--crop-patterns)."
+        )
     reach = (min(shape) // 2) * inv_angstrom_per_pixel
     if not reach >= needed_inv_angstrom:  # also where the pixel size is NaN
         raise ScanError(

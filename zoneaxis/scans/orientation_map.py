@@ -91,6 +91,14 @@ class OrientationMap(MapArrays):
         phase = np.where(self.phase == number, 0, -1).astype(np.int8)
         return replace(self, crystals=(self.crystals[number],), phase=phase)
 
+    def __repr__(self) -> str:
+        shares = (f"{c.name} {(self.phase == i).mean():.1%}" for i, c in enumerate(self.crystals))
+        known = f"; {', '.join(self.properties)}" if self.properties else ""
+        return (
+            f"OrientationMap of {self.shape[0]} x {self.shape[1]} points, {self.step_nm:g} nm "
+            f"apart: {', '.join(shares)}; {self.n_best} best each{known}"
+        )
+
     def __getitem__(self, index: Index | tuple[Index, ...]) -> "OrientationMap":
         """Return a part of the map, or every n-th point of it, as a view on the same values.
 

@@ -43,6 +43,14 @@ class Scan:
             return _again, (self.history,)
         return Scan, tuple(getattr(self, field.name) for field in fields(self))
 
+    def __repr__(self) -> str:
+        rows, cols, height, width = self.patterns.shape
+        return (
+            f"Scan {self.path.name}: {rows} x {cols} points, {self.step_nm:g} nm apart, patterns "
+            f"of {height} x {width} {self.patterns.dtype} pixels of "
+            f"{self.inv_angstrom_per_pixel or float('nan'):.5g} 1/Angstrom"
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         """Points of the scan: (rows, cols)."""
@@ -57,9 +65,12 @@ class Scan:
         try:
             # Not on a cluster that the caller may have: it would be sent the file's content.
             return self.patterns[rows, cols].compute(scheduler="threads")
+        except MemoryError:
+            raise
         except Exception as error:  # each file library raises its own kind
+            first = rows.start or 0, cols.start or 0
             raise ScanError(
-                f"{self.path} cannot be read from row {rows.start}, column {cols.start} ({error}): "
+                f"{self.path} cannot be read from row {first[0]}, column {first[1]} ({error}): "
                 "the file is damaged, truncated or gone."
             ) from error
 
@@ -123,8 +134,10 @@ class Scan:
         """Return a region of the scan, its mask with it.
 
         Raises:
-            SettingsError: no point lies in it.
+            SettingsError: no point lies in it, or it leaves out points in between.
         """
+        if {rows.step, cols.step} - {None, 1}:
+            raise SettingsError("A scan is cropped to neighboring points: take slices of step 1.")
         patterns = self.patterns[rows, cols]
         if 0 in patterns.shape:
             raise SettingsError(

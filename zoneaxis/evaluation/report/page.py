@@ -104,7 +104,11 @@ def _page(
     names: Names,
 ) -> str:
     map = maps[0]
-    rank = -map.score[..., 0] if comparison is None else comparison.misorientation_deg["raw"]
+    rank = -map.score[..., 0]
+    if comparison is not None:
+        # Points of another phase have no angle, and are the worst.
+        angle = comparison.misorientation_deg["raw"]
+        rank = np.where(comparison.indexed_both, np.nan_to_num(angle, nan=360.0), np.nan)
     chosen = choose_points(np.where(map.indexed, rank, np.nan), points if scan is not None else 0)
     view = view_scan(scan, optics.disk_radius_inv_angstrom) if scan is not None else None
     grains = tuple(_grains(one) for one in maps)
