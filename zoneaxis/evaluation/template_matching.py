@@ -31,12 +31,7 @@ import torch
 
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import (
-    euler_from_matrices,
-    mean_orientation,
-    misorientation_deg,
-    reduce_euler,
-)
+from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
 from zoneaxis.errors import SettingsError
 from zoneaxis.evaluation.matching.candidates import best_candidates, candidate_scores, correlations
 from zoneaxis.evaluation.matching.polar_patterns import (
@@ -47,13 +42,12 @@ from zoneaxis.evaluation.matching.polar_patterns import (
     polar_patterns,
 )
 from zoneaxis.evaluation.matching.refinement import Refiner
+from zoneaxis.evaluation.matching.solutions import distinct_solutions, refined_solutions
 from zoneaxis.evaluation.matching.spot_scores import landscape, spots_power
 from zoneaxis.evaluation.matching.template_bank import template_bank
 from zoneaxis.scans.indexing import Indexed, require_frame
 
 N_RADII, N_ANGLES = 48, 180
-MERGED_STEPS = 1.6  # candidates within it are the same peak, and refine its position,
-MERGE_FLOOR = 0.8  # weighted by how far they exceed this share of the best Q
 BATCH = 32
 FEWEST_RINGS = 8
 CANDIDATES = 64  # enough to reach beyond the neighbors of the best solution, 1 degree apart
@@ -223,7 +217,14 @@ class TemplateIndexer:
         candidates = candidate_scores(
             self._bank, template, angle, heights, power.sqrt(), self._grid
         )
-        matrices, score, chosen = self._distinct(*candidates)
+        operators = self.crystal.proper_operators
+        matrices, score, chosen = distinct_solutions(
+            *candidates,
+            operators,
+            count=max(self._n_best, 2),
+            step_deg=self._step_deg,
+            distinct_deg=self._distinct_deg,
+        )
         camera = {"scale": np.ones(len(score)), "shift": np.zeros((len(score), 2))}
         if self._refiner is not None:
             direction, _ = self._bank.split(template.gather(1, torch.from_numpy(chosen)))
@@ -231,58 +232,12 @@ class TemplateIndexer:
             weight, radius = self._bank.weight, self._bank.radius_inv_angstrom
             alone = spots_power(weight[direction], radius[direction], reach, self._grid)
             norm = (power.gather(1, direction) / alone.clamp_min(TINY)).sqrt()
-            matrices, score, camera = self._refined(matrices, score, heights, norm, reach)
+            found = self._refiner.refine(matrices, heights, norm, reach)
+            matrices, score, camera = refined_solutions(
+                found, score, operators, same_deg=self._step_deg / 2
+            )
         euler = reduce_euler(euler_from_matrices(matrices), self.crystal)
         return {"euler": euler, "score": score, "agreement": polar.agreement.numpy(), **camera}
-
-    def _refined(
-        self, matrices: np.ndarray, score: np.ndarray, *where: torch.Tensor
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-        """Return solutions where they fit best, in their new order, and the first one's camera."""
-        found = self._refiner.refine(matrices, *where)
-        refined = np.where(score > 0, found.score, 0)
-        order = np.argsort(-refined, axis=1, kind="stable")
-        rows = np.arange(len(order))[:, None]
-        first = rows[:, 0], order[:, 0]
-        camera = {"scale": found.camera_scale[first], "shift": found.shift_inv_angstrom[first]}
-        matrices, refined = found.matrices[rows, order], refined[rows, order]
-        # Two that have run into one are one; a solution without a score repeats the first.
-        operators = self.crystal.proper_operators
-        for i in range(1, order.shape[1]):
-            away = misorientation_deg(matrices[:, :i], matrices[:, i, None], operators).min(axis=1)
-            refined[:, i] *= away >= self._step_deg / 2
-        matrices = np.where((refined > 0)[..., None, None], matrices, matrices[:, :1])
-        order = np.argsort(-refined, axis=1, kind="stable")
-        return matrices[rows, order], refined[rows, order], camera
-
-    def _distinct(
-        self, matrices: np.ndarray, score: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pick the best, drop what is close to it, and so on.
-
-        Returns:
-            Orientations (b, k, 3, 3), scores and which candidates they are, (b, k), k >= 2.
-        """
-        operators = self.crystal.proper_operators
-        rows = np.arange(len(score))
-        left = score.copy()
-        solutions, scores, chosen = [], [], []
-        for _ in range(max(self._n_best, 2)):
-            best = left.argmax(axis=1)
-            found = matrices[rows, best]
-            away = misorientation_deg(matrices, found[:, None], operators)
-            weight = score * (away <= MERGED_STEPS * self._step_deg)
-            floor = MERGE_FLOOR * weight.max(axis=1, keepdims=True)
-            merged = mean_orientation(
-                matrices, np.maximum(weight - floor, 0) ** 2, found, operators
-            )
-            none = left[rows, best] <= 0
-            first = solutions[0] if solutions else merged
-            solutions.append(np.where(none[:, None, None], first, merged))
-            scores.append(left[rows, best])
-            chosen.append(best)
-            left[away < self._distinct_deg] = 0
-        return tuple(np.stack(v, axis=1) for v in (solutions, scores, chosen))
 
 
 def camera_scales(largest_error: float) -> tuple[float, ...]:
