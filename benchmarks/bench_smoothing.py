@@ -18,13 +18,12 @@ from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import misorientation_deg
 from zoneaxis.evaluation.correlation import NEIGHBORS, correlate_neighbors
-from zoneaxis.evaluation.postprocessing import (
-    VOTE,
+from zoneaxis.evaluation.neighbor_averaging import (
     averaged_scan,
     equal_weights,
     similarity_weights,
-    vote,
 )
+from zoneaxis.evaluation.neighbor_votes import VOTE, vote
 from zoneaxis.evaluation.template_matching import TemplateIndexer
 from zoneaxis.scans.indexing import index_scan
 from zoneaxis.scans.orientation_map import OrientationMap

@@ -58,7 +58,7 @@ def averaged(scan: "Scan", given: Mapping[str, Any]) -> "Scan":
     Raises:
         SettingsError: other processes are asked to do the work, which cannot open such a scan.
     """
-    from zoneaxis.evaluation.postprocessing import averaged_scan, similarity_weights
+    from zoneaxis.evaluation.neighbor_averaging import averaged_scan, similarity_weights
 
     if given["average"] == Neighbors.NONE:
         return scan
@@ -149,7 +149,8 @@ def smooth(
     convergence_mrad: Convergence = 1.5,
 ) -> None:
     """Add the scores of the eight neighbors to each point's own; with --scan, boundaries stay."""
-    from zoneaxis.evaluation.postprocessing import equal_weights, similarity_weights, vote
+    from zoneaxis.evaluation.neighbor_averaging import equal_weights, similarity_weights
+    from zoneaxis.evaluation.neighbor_votes import vote
 
     require_map_path(out)
     if not 0 <= weight <= 1:

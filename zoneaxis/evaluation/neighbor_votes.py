@@ -1,16 +1,15 @@
-"""What neighbors on the scan say about a point: smoothing of patterns and of confidences.
+"""Votes: what the neighbors of a point on the scan found is added to what it found itself.
 
-Three ways, each with weights of the eight neighbors beside the point's own, which is 1:
+Two ways, each with weights of the eight neighbors beside the point's own, which is 1:
 
-- `averaged_scan`: patterns are averaged before they are indexed.
 - `vote`: the n best orientations of a map vote for those near them. Scores add up as
 
       s'(g) = (s(g) + sum_k w_k s_k(g)) / (1 + sum_k w_k)
 
 - `index_with_neighbors`: the same on the confidences of all classes, where an indexer tells them.
 
-Equal weights of 1 (patterns) and 1/8 (confidences) are those of the paper. They wear boundaries
-away; `similarity_weights` spares them, for a neighbor counts as far as its pattern is alike.
+Equal weights of 1/8 are those of the paper; `neighbor_averaging` has others, which spare
+boundaries, and averages patterns before they are indexed.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
-import dask.array as da
 import numpy as np
 
 from zoneaxis.diffraction.crystal import Crystal
@@ -28,16 +26,15 @@ from zoneaxis.diffraction.orientations import (
     mean_orientation,
     reduce_euler,
 )
-from zoneaxis.errors import MapError, ScanError
+from zoneaxis.errors import ScanError
 from zoneaxis.evaluation.correlation import NEIGHBORS
+from zoneaxis.evaluation.neighbor_averaging import equal_weights, require_weights
 from zoneaxis.scans.indexing import Indexed, usable
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
 
 VOTE = 0.125  # weight of a neighbor's confidences: all eight together weigh as much as the point
-UNLIKE, ALIKE = 0.3, 0.6  # shares of a point's usual correlation: no weight, full weight
 SAME_DEG = 5.0  # orientations nearer than this vote for each other
-CHUNK_BYTES = 64_000_000  # of patterns averaged together: few enough, yet with few neighbors beyond
 POINTS_TOGETHER = 512
 
 
@@ -56,78 +53,6 @@ class Classifier(Protocol):
     def decide(self, confidences: np.ndarray) -> Indexed:
         """Return the n best orientations for confidences of shape (n, classes)."""
         ...
-
-
-def equal_weights(shape: tuple[int, int], weight: float) -> np.ndarray:
-    """Return one weight for each of `NEIGHBORS`, 0 beyond the edge, shape (rows, cols, 8).
-
-    Args:
-        shape: points of the scan, (rows, cols).
-        weight: of a neighbor beside the point's own of 1.
-    """
-    inside = np.pad(np.ones(shape, np.float32), 1)
-    return weight * np.stack([_shifted(inside, *place) for place in NEIGHBORS], axis=-1)
-
-
-def similarity_weights(coefficient: np.ndarray, weight: float) -> np.ndarray:
-    """Return weights that fall with the likeness of patterns, so that boundaries stay.
-
-    The reference is the mean of the higher half of a point's coefficients, for at a straight
-    boundary half of the neighbors are in its own grain: noise, which lowers all of them, does not
-    count. A neighbor of less than 0.3 of the reference has no weight, one of 0.6 and more the full
-    one.
-
-    Args:
-        coefficient: `NeighborCorrelation.coefficient`, shape (rows, cols, 8).
-        weight: of a neighbor that is as alike as can be.
-    """
-    r = np.nan_to_num(coefficient).clip(min=0)
-    half = np.isfinite(coefficient).sum(axis=-1, keepdims=True) // 2
-    highest = -np.sort(-r, axis=-1)
-    counted = np.arange(len(NEIGHBORS)) < np.maximum(half, 1)
-    reference = highest.mean(axis=-1, where=counted, keepdims=True)
-    share = r / np.maximum(reference, 1e-6)
-    return weight * ((share - UNLIKE) / (ALIKE - UNLIKE)).clip(0, 1)
-
-
-def averaged_scan(scan: Scan, weights: np.ndarray | None = None) -> Scan:
-    """Return a scan whose patterns are averaged with their eight neighbors when they are read.
-
-    At the edge the neighbors that there are count, and so they do beside bad patterns and points
-    that the mask leaves out. A bad pattern stays as it is. The beam must not wander by more than a
-    fraction of a disk from point to point.
-
-    Args:
-        scan: any scan; nothing is read yet.
-        weights: of the neighbors beside the point's own of 1, shape (rows, cols, 8); all 1 by
-            default.
-
-    Raises:
-        MapError: weights of another shape.
-    """
-    weights = equal_weights(scan.shape, 1.0) if weights is None else weights
-    _require_weights(weights, scan.shape)
-    if scan.mask is not None:
-        inside = np.pad(scan.mask, 1)
-        seen = np.stack([_shifted(inside, *place) for place in NEIGHBORS], axis=-1)
-        weights = weights * seen
-    patterns = scan.patterns
-    pattern_bytes = 4 * patterns.shape[2] * patterns.shape[3]
-    side = max(8, int((CHUNK_BYTES / pattern_bytes) ** 0.5))
-    patterns = patterns.rechunk((side, side, -1, -1))
-    beside = da.from_array(weights.astype(np.float32), chunks=(*patterns.chunks[:2], -1))
-    averaged = da.map_overlap(
-        _average,
-        patterns,
-        beside[..., None],
-        depth={0: 1, 1: 1},
-        boundary="none",
-        align_arrays=False,
-        dtype=np.float32,
-        meta=np.empty((0,) * 4, np.float32),
-    )
-    # A history would be pickled in place of the patterns, without the average.
-    return replace(scan, patterns=averaged, history=())
 
 
 def vote(
@@ -158,7 +83,7 @@ def vote(
         MapError: weights of another shape.
     """
     weights = equal_weights(map.shape, VOTE) if weights is None else weights
-    _require_weights(weights, map.shape)
+    require_weights(weights, map.shape)
     best = map.score[..., :1]
     map = replace(map, score=best * (map.score / np.maximum(best, 1e-12)) ** power)
     euler, score = map.euler_deg.copy(), map.score.copy()
@@ -200,7 +125,7 @@ def index_with_neighbors(
         ScanError: the pixel size is unknown, or the file cannot be read to its end.
     """
     weights = equal_weights(scan.shape, VOTE) if weights is None else weights
-    _require_weights(weights, scan.shape)
+    require_weights(weights, scan.shape)
     rows, above, here = [], None, None
     for below in chain(_confident_rows(classifier, scan), [None]):
         if here is not None:
@@ -219,35 +144,6 @@ def index_with_neighbors(
         indexed=np.stack([found.indexed & good for found, good in rows]),
         step_nm=scan.step_nm,
     )
-
-
-def _require_weights(weights: np.ndarray, shape: tuple[int, int]) -> None:
-    if weights.shape != (*shape, len(NEIGHBORS)):
-        raise MapError(
-            f"Weights of shape {weights.shape} for {shape[0]} x {shape[1]} points: expected one "
-            "for each of eight neighbors. Scan and map must be of the same specimen area."
-        )
-
-
-def _shifted(framed: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Return what stands at a neighbor of each point, of an array framed by one point."""
-    rows, cols = framed.shape[0] - 2, framed.shape[1] - 2
-    return framed[1 + down : 1 + down + rows, 1 + right : 1 + right + cols]
-
-
-def _average(patterns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average patterns (r, c, h, w) by the neighbors' weights (r, c, 8, 1)."""
-    values = patterns.astype(np.float32)
-    good = usable(values.reshape(-1, *values.shape[2:])).reshape(values.shape[:2])
-    framed = np.pad(np.where(good[..., None, None], values, 0), ((1, 1), (1, 1), (0, 0), (0, 0)))
-    framed_good = np.pad(good, 1)
-    total = framed[1:-1, 1:-1].copy()
-    sum_of_weights = np.ones(good.shape, np.float32)
-    for i, place in enumerate(NEIGHBORS):
-        weight = weights[:, :, i, 0] * _shifted(framed_good, *place)
-        total += weight[..., None, None] * _shifted(framed, *place)
-        sum_of_weights += weight
-    return np.where(good[..., None, None], total / sum_of_weights[..., None, None], values)
 
 
 def _candidates(
