@@ -63,7 +63,7 @@ def calibrate(
     """Measure pixel size, ellipse and drift of a scan on the reflections of its crystal."""
     from zoneaxis.diffraction.crystal import load_crystal
     from zoneaxis.evaluation.calibration import calibrate as calibrate_survey
-    from zoneaxis.evaluation.scan_figures import calibration_figure
+    from zoneaxis.evaluation.figures.scan_figures import calibration_figure
     from zoneaxis.scans.survey import survey_scan
 
     _require_outputs({json: (".json",), figure: SUFFIXES})
@@ -128,7 +128,7 @@ def virtual(
     mask: Mask = None,
 ) -> None:
     """Make a virtual bright field, dark field or other image of a scan, and a mask from it."""
-    from zoneaxis.evaluation.scan_figures import virtual_figure
+    from zoneaxis.evaluation.figures.scan_figures import virtual_figure
     from zoneaxis.scans.detectors import IMAGES, otsu_mask, save_image, virtual_images
 
     if outer_px is not None and detector is not Kind.DARK:
