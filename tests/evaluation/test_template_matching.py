@@ -249,6 +249,7 @@ def test_refuses_a_pixel_size_that_cannot_be(indexer, kinematic):
     "settings",
     [
         {"n_best": 0},
+        {"n_best": 21},
         {"min_q": 2.0},
         {"min_agreement": 1.5},
         {"step_deg": 0.0},

@@ -52,6 +52,7 @@ BATCH = 32
 FEWEST_RINGS = 8
 CANDIDATES = 64  # enough to reach beyond the neighbors of the best solution, 1 degree apart
 MOST_CANDIDATES = 1024
+MOST_SOLUTIONS = 20
 
 
 class TemplateIndexer:
@@ -259,8 +260,8 @@ def camera_scales(largest_error: float) -> tuple[float, ...]:
 def _check_settings(
     n_best: int, min_q: float, min_agreement: float, camera_scales: Sequence[float]
 ) -> None:
-    if n_best < 1:
-        raise SettingsError(f"n_best = {n_best}: expected at least 1.")
+    if not 1 <= n_best <= MOST_SOLUTIONS:
+        raise SettingsError(f"n_best = {n_best}: expected 1 to {MOST_SOLUTIONS}.")
     if not 0 <= min_q < 1:
         raise SettingsError(f"min_q = {min_q}: expected 0 to 1.")
     if not -1 <= min_agreement < 1:
