@@ -186,7 +186,7 @@ BROKEN = {
         lambda _, p, ask: replace(f := ask(p), score=f.score / np.float32(1 + len(p))),
         "one by one get scores that differ",
     ),
-    "overflow": (patterns(lambda p: p * p.dtype.type(2)), "that are uint16 get"),
+    "overflow": (patterns(lambda p: p * p.dtype.type(100)), "that are uint16 get"),
     "memory order": (patterns(lambda p: p.ravel("K").reshape(p.shape)), "in Fortran's order get"),
 }
 LAZY = {

@@ -89,7 +89,8 @@ class TemplateIndexer:
             min_q: patterns whose best correlation index is below are not indexed.
             min_agreement: patterns whose two halves, of every second pixel, correlate less are
                 not indexed: what they show is noise. Noise scatters round 0 with a standard
-                deviation of about 0.05. Not asked where disks are narrower than 2.5 pixels.
+                deviation of about 0.05, if pixels are independent. Not asked where disks are
+                narrower than 1.4 pixels.
             distinct_deg: solutions closer than this are one (never less than 1.5 steps).
             camera_scales: factors on the pixel size to try on each pattern, each at the full
                 cost; the best is kept. `(0.91, 0.94, ..., 1.09)` for a camera length known to 10 %.

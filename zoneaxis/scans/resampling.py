@@ -1,7 +1,8 @@
 """Patterns cut, binned, shifted and stretched, lazily; the direct beam keeps its place.
 
 Arrays are (rows, cols, height, width); the direct beam stands at pixel [n // 2, n // 2] before
-and after, whatever n becomes.
+and after, whatever n becomes, to half a pixel. Nothing is interpolated: counts that neighboring
+pixels share would make noise look like disks.
 """
 
 import dask.array as da
@@ -22,9 +23,9 @@ def crop_patterns(patterns: da.Array, height: int, width: int) -> da.Array:
 def bin_patterns(patterns: da.Array, factor: int) -> da.Array:
     """Sum the counts of factor x factor pixels, float32.
 
-    Bins are laid out from the center of pixel [n // 2, n // 2], so that the direct beam stands in
-    the center of a bin. With an even factor the pixels on the edge of two bins are therefore
-    shared, half each; what does not fill a bin at the edge of the frame is dropped.
+    Bins are laid out around pixel [n // 2, n // 2]: with an odd factor the direct beam stands in
+    the center of a bin, with an even one half a measured pixel from it. What does not fill a bin
+    at the edge of the frame is dropped.
     """
     height, width = patterns.shape[2:]
     down, across = _binning(height, factor), _binning(width, factor)
@@ -40,9 +41,9 @@ def bin_patterns(patterns: da.Array, factor: int) -> da.Array:
 def resample_patterns(
     patterns: da.Array, center_px: np.ndarray, matrix: np.ndarray | None = None
 ) -> da.Array:
-    """Move each direct beam to pixel [n // 2, n // 2], and stretch; bilinear, float32.
+    """Move each direct beam to pixel [n // 2, n // 2], and stretch; float32.
 
-    Counts beyond the measured frame are 0.
+    Each pixel takes the counts of the nearest measured one; those beyond the frame are 0.
 
     Args:
         patterns: shape (rows, cols, height, width).
@@ -78,17 +79,17 @@ def _resample(block: np.ndarray, centers: np.ndarray, back: np.ndarray) -> np.nd
         # align_corners=False: the edges of the frame are at -1 and 1.
         grid = (source + middle[i] + 0.5) / half - 1
         values = torch.from_numpy(pattern.astype(np.float32))
-        result[i] = F.grid_sample(values, grid[None], align_corners=False)[0, 0].numpy()
+        moved = F.grid_sample(values, grid[None], mode="nearest", align_corners=False)
+        result[i] = moved[0, 0].numpy()
     return result.reshape(block.shape)
 
 
 def _binning(n: int, factor: int) -> np.ndarray:
-    """Return the share of each of n pixels in each bin, float32, shape (bins, n)."""
-    before = int((n // 2 + 0.5 - factor / 2) // factor)  # bins that fit left of the middle one
-    after = int((n - n // 2 - 0.5 - factor / 2) // factor)
+    """Return which of n pixels are in which bin, float32, shape (bins, n)."""
+    first = n // 2 - factor // 2  # pixel of the middle bin
+    before, after = first // factor, (n - first) // factor - 1
     after = min(after, before)
     before = min(before, after + 1)  # so that the middle one is number bins // 2
-    start = n // 2 + (np.arange(-before, after + 1)[:, None] - 0.5) * factor
+    start = first + np.arange(-before, after + 1)[:, None] * factor
     pixel = np.arange(n)
-    share = np.minimum(start + factor, pixel + 0.5) - np.maximum(start, pixel - 0.5)
-    return share.clip(0, 1).astype(np.float32)
+    return ((pixel >= start) & (pixel < start + factor)).astype(np.float32)

@@ -16,7 +16,8 @@ from zoneaxis.diffraction.polar import (
 POWER = 0.25  # of intensities, in patterns and templates alike
 BLUR_INV_ANGSTROM = 0.03  # patterns are smoothed by it before the power, which would lift noise
 SMALLEST_BLUR_PX = 0.6  # or the halves of a checkerboard would not look alike
-NARROWEST_DISK_PX = 2.5  # a narrower one may miss one of the halves
+NARROWEST_DISK_PX = 1.4  # a narrower one may miss one of the halves
+SLOWEST = 5  # turns of what counts around the beam
 COARSER = 2  # every second angle tells whether the halves agree
 TINY = 1e-20
 
@@ -100,7 +101,9 @@ def polar_patterns(
         halves = torch.stack([white, polar - white])[..., ::COARSER] - background / 2
         # The root weighs them towards their bright disks.
         halves = grid.weighted(halves.clamp_min_(0).sqrt_(), inside)
-        agreement = F.cosine_similarity(*halves.flatten(2), eps=TINY).clamp(-1, 1)
+        # A beam off the center and rings that are not round turn slowly around it; disks do not.
+        both = torch.view_as_real(torch.fft.rfft(halves, dim=-1)[..., SLOWEST:])
+        agreement = F.cosine_similarity(*both.flatten(2), eps=TINY).clamp(-1, 1)
     polar = grid.weighted(polar.sub_(background).clamp_min_(0).pow_(POWER), inside)
     power = polar.square().sum(dim=(1, 2))
     return PolarPatterns(torch.fft.rfft(polar, dim=-1), power, inside, agreement)
