@@ -99,13 +99,15 @@ def test_another_crystal(fails, maps):
     fails(words, "compare", maps / "salt.h5", maps / "truth.h5")
 
 
-def test_what_compare_refuses(fails, maps, tmp_path):
+def test_what_compare_refuses(run, fails, maps, tmp_path):
     arguments = "compare", maps / "map.h5", maps / "truth.h5"
     fails("--by moon: expected grain, zone-axis", *arguments, "--by", "moon")
     fails("--frame mirror: expected one of identity", *arguments, "--frame", "mirror")
     fails("--grid inverse: expected one of identity", *arguments, "--grid", "inverse")
     fails("--largest-risk 2: expected", *arguments, "--largest-risk", 2)
-    fails("Raise --largest-risk", *arguments, "--largest-risk", 0.001)
+    done = run(*arguments, "--largest-risk", 0.001, "--json", tmp_path / "none.json")
+    assert (done.code, (tmp_path / "none.json").is_file()) == (0, True)
+    assert "Raise --largest-risk" in done.out
     fails("No point is indexed in both", "compare", maps / "nothing.h5", maps / "truth.h5")
     fails("No point is indexed in both", "compare", maps / "map.h5", maps / "nothing.h5")
     by_thickness = "compare", maps / "map.h5", maps / "map.h5", "--by", "thickness"

@@ -135,7 +135,7 @@ def _details(
 
 
 def _thresholds(comparison: "Comparison", largest_risk: float) -> list[dict[str, Any]]:
-    """Print a threshold of score and one of reliability; fail if there is neither."""
+    """Print a threshold of score and one of reliability, or why there is none."""
     from zoneaxis.evaluation.thresholds import choose_threshold
 
     found, failed = [], []
@@ -144,8 +144,6 @@ def _thresholds(comparison: "Comparison", largest_risk: float) -> list[dict[str,
             found.append(choose_threshold(comparison, quantity, largest_risk))
         except MapError as error:
             failed.append(error)
-    if not found:
-        raise failed[0]
     for line in (*(threshold.sentence() for threshold in found), *map(str, failed)):
         say(line)
     return [threshold.to_dict() for threshold in found]

@@ -18,7 +18,7 @@ from zoneaxis.cli.scan_options import (
     ScanShape,
     open_scan,
 )
-from zoneaxis.cli.terminal import progress_bar, say
+from zoneaxis.cli.terminal import complain, progress_bar, say
 from zoneaxis.errors import ScanError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 FIGURE_IN = (7.2, 3.5)
+POOREST_FIT = 0.5  # log likelihood a disk; 1 to 2 are usual
 
 
 class Kind(StrEnum):
@@ -80,6 +81,10 @@ def calibrate(
         precession_deg=precession_deg,
     )
     _tell(found, survey, near)
+    say(f"Fit         log likelihood {found.size.gain:.2f} a disk above places at random")
+    if found.size.gain < POOREST_FIT:
+        doubt = f"the disks hardly lie where {structure.name} has its: another crystal?"
+        complain("Warning", "yellow", doubt)
     if figure:
         with figure_to(figure, *FIGURE_IN) as canvas:
             calibration_figure(canvas, survey, found, structure)

@@ -180,15 +180,16 @@ def confidence_histogram(ax: "Axes", map: OrientationMap) -> None:
         map: the orientations.
     """
     there = map.indexed
-    edges = np.linspace(0, 1, 51)
+    # Files of other programs may hold scores that are no shares.
+    edges = np.linspace(0, max(1.0, map.score[..., 0][there].max(initial=0)), 51)
     for name, color in CONFIDENCE_COLORS.items():
         values = map.score[..., 0] if name == "score" else map.reliability
-        counts, _ = np.histogram(values[there].clip(0, 1), bins=edges)
+        counts, _ = np.histogram(values[there], bins=edges)
         ax.stairs(100 * counts / max(there.sum(), 1), edges, color=color, label=name, linewidth=1.3)
-    ax.set_xlim(0, 1)
+    ax.set_xlim(0, edges[-1])
     ax.set_ylim(bottom=0)
     ax.set_xlabel("value")
-    ax.set_ylabel("points per 0.02 (%)")
+    ax.set_ylabel(f"points per {edges[1]:.2g} (%)")
     ax.legend(frameon=False)
     _open_frame(ax)
 
