@@ -112,7 +112,9 @@ def test_calibrated_scan(scan, found, tmp_path):
     straight = found.apply(scan)
     assert straight.inv_angstrom_per_pixel == found.size.inv_angstrom_per_pixel
     again = survey_scan(straight)
-    assert np.abs(again.center_px - SIZE // 2).max() < 0.3
+    away = again.center_px - SIZE // 2
+    assert np.abs(away).max() < 0.8  # whole pixels are moved: up to half of one, and the noise
+    assert np.abs(away.mean(axis=0)).max() < 0.3
     with pytest.raises(ScanError, match="of patterns of 128 x 128 pixels, those of"):
         found.apply(scan.crop_patterns(64))
     (tmp_path / "c.json").write_text("{}")
