@@ -5,6 +5,7 @@ best, six sectors of in-plane angle apart, are scored by all frequencies at thei
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -111,6 +112,7 @@ def vertex(
     return offset, at + slope * offset - bend * offset**2 / 2
 
 
+@cache
 def _inverse_transform(frequencies: int, n: int) -> torch.Tensor:
     """Return what turns real and imaginary parts of frequencies 1 to f into n values, (n, 2 f)."""
     angles = torch.arange(n)[:, None] * (2 * torch.pi / n) * torch.arange(1, frequencies + 1)
