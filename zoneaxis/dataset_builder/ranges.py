@@ -56,7 +56,7 @@ class Ranges:
     rings_probability: float = 0.1
     rings_fraction: tuple[float, float] = (0.02, 0.2)
     rings_inv_angstrom: tuple[float, float] = (0.25, 0.6)
-    scale: tuple[float, float] = (0.95, 1.05)
+    scale: tuple[float, float] = (0.9, 1.1)
     pixel: tuple[float, float] = (0.6, 1.3)
     shift_px: float = 2.0
     random_crop: bool = False
