@@ -3,6 +3,7 @@
 import json
 import pickle
 import socket
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import zoneaxis
-from zoneaxis.errors import CheckpointError
+from zoneaxis.errors import CheckpointError, SettingsError
 from zoneaxis.models.indexer import NetworkIndexer
 
 
@@ -249,6 +250,39 @@ def test_what_the_config_tells(matched, tmp_path):
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
+
+
+# Half precision
+
+
+def test_half_of_the_space_and_the_same_answers(matched, patterns, tmp_path):
+    """Single precision in use, by zoneaxis and by timm; only the file is smaller."""
+    whole, half = (matched.save_pretrained(tmp_path / str(h), half=h) for h in (False, True))
+    size, halved = ((f / "model.safetensors").stat().st_size for f in (whole, half))
+    assert 0.5 * size < halved < 0.56 * size
+    loaded = NetworkIndexer.from_pretrained(half)
+    by_timm = timm.create_model(f"local-dir:{half}", pretrained=True).eval()
+    images = torch.from_numpy(patterns(list(range(len(matched.labels.euler_deg)))))
+    images /= images.sum(dim=(1, 2), keepdim=True)
+    images = torch.poisson(1e5 * images, torch.Generator().manual_seed(0))
+    inputs = matched.preprocess(images, 0.025)
+    with torch.inference_mode():
+        expected = matched.network.eval()(inputs)
+        for network in (loaded.network, by_timm):
+            assert {w.dtype for w in network.parameters()} == {torch.float32}
+            found = network(inputs)
+            assert (found - expected).abs().max() < 0.02
+            assert (found.argmax(dim=1) == expected.argmax(dim=1)).float().mean() > 0.99
+    assert torch.equal(loaded.network.norm.running_var, matched.network.norm.running_var)
+
+
+def test_a_weight_beyond_half_precision(matched, tmp_path):
+    network = deepcopy(matched.network)
+    with torch.no_grad():
+        network.head.deep.weight[0, 0] = 1e6
+    with pytest.raises(SettingsError, match="A weight of 1e\\+06 has no place in half precision"):
+        replace(matched, network=network).save_pretrained(tmp_path, half=True)
+    assert not (tmp_path / "config.json").exists()
 
 
 # A config that came from somebody

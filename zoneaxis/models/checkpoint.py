@@ -102,6 +102,8 @@ def write_checkpoint(
     labels: OrientationLabels,
     preprocess: PolarInput | CartesianInput,
     recipe: PatternRecipe,
+    *,
+    half: bool = False,
     **settings: Any,
 ) -> None:
     """Write a checkpoint folder: config.json, which tells a whole one, last.
@@ -112,10 +114,13 @@ def write_checkpoint(
         labels: of its classes.
         preprocess: of its input.
         recipe: of its training set.
+        half: store half-precision weights, in half of the space; whoever loads them, timm too,
+            computes in single precision all the same.
         settings: the other fields of a NetworkIndexer.
 
     Raises:
         OutputError: the folder cannot be written.
+        SettingsError: a weight is beyond the range of half precision.
     """
     from safetensors.torch import save_file
 
@@ -124,10 +129,23 @@ def write_checkpoint(
     with atomic_path(folder / LABELS) as path:
         save_file({"euler_deg": torch.from_numpy(np.ascontiguousarray(labels.euler_deg))}, path)
     with atomic_path(folder / WEIGHTS) as path:
-        weights = network.state_dict()
-        save_file({key: value.contiguous() for key, value in weights.items()}, path)
+        stored = _halved if half else torch.Tensor.contiguous
+        weights = network.state_dict().items()
+        save_file({name: stored(weight) for name, weight in weights}, path)
     with atomic_path(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _halved(weight: torch.Tensor) -> torch.Tensor:
+    """Return matrices in half precision; vectors, such as variances, are few and stay exact."""
+    if weight.ndim < 2 or not weight.is_floating_point():
+        return weight.contiguous()
+    half = weight.half().contiguous()
+    if not half.isfinite().all():
+        raise SettingsError(
+            f"A weight of {weight.abs().max():g} has no place in half precision: save it whole."
+        )
+    return half
 
 
 def _timm_config(

@@ -196,7 +196,9 @@ class NetworkIndexer:
         logits, extras = outputs.tensor_split([self.labels.n_classes], dim=1)
         return *self.labels.n_best(logits, N_BEST, temperature=self.temperature), extras
 
-    def save_pretrained(self, folder: str | Path, *, figures: bool = False) -> Path:
+    def save_pretrained(
+        self, folder: str | Path, *, figures: bool = False, half: bool = False
+    ) -> Path:
         """Write model.safetensors, labels.safetensors and config.json into a folder.
 
         timm loads the network from it as well: `create_model("local-dir:FOLDER", pretrained=True)`.
@@ -205,12 +207,14 @@ class NetworkIndexer:
         Args:
             folder: made where absent.
             figures: draw the card's pictures, which takes a second or two.
+            half: store the weights in half precision, see `write_checkpoint`.
 
         Raises:
             OutputError: the folder cannot be written.
+            SettingsError: a weight is beyond the range of half precision.
         """
         folder = Path(folder)
-        write_checkpoint(folder, **vars(self))
+        write_checkpoint(folder, **vars(self), half=half)
         drawn = write_figures(folder, self) if figures else ()
         write_card(folder, replace(self._facts(), figures=drawn))
         return folder
