@@ -1,11 +1,14 @@
 """`index` and `match`: phases, runs that are stopped, workers, and what users get wrong."""
 
 import os
+from shutil import copytree
 
 import numpy as np
 import pytest
 
 from zoneaxis.evaluation.template_matching import TemplateIndexer
+from zoneaxis.models import pretrained
+from zoneaxis.models.shipped import DEFAULT_MODEL
 from zoneaxis.scans.orientation_map import OrientationMap
 
 
@@ -49,6 +52,24 @@ def test_phases(run, work, silver, tmp_path, suffix):
     assert (found.phase == 0).sum() > (found.phase == 1).sum()
     if suffix == ".h5":
         assert {"phase_reliability", "phase_0_score"} <= found.properties.keys()
+
+
+# The model that comes with zoneaxis
+
+
+def test_index_without_a_model(run, fails, work, silver, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    command = "index", work / "scan.hspy", "--out", tmp_path / "map.ang"
+    fails("comes without its default model zoneaxis_polar_small", *command)
+    copytree(work / "model", tmp_path / DEFAULT_MODEL)
+    done = run(*command)
+    assert done.code == 0, done.err
+    line = f"{DEFAULT_MODEL} for LiNiO2: trained for 300 kV, 1.3 to 1.8 mrad, no precession, 5 to"
+    assert done.out.splitlines()[0].startswith(line)
+    same(tmp_path / "map.ang", work / "n.ang")
+    assert run(*command, "--crystal", "LiNiO2").code == 0
+    words = f"{DEFAULT_MODEL} is a model of LiNiO2 (space group 166, not 225): take one of Ag, or"
+    fails(f"{words} train it: `zoneaxis build --crystal CIF", *command, "--crystal", silver)
 
 
 # Runs that are stopped

@@ -1,5 +1,6 @@
 """Models by name: folders, those that come with zoneaxis, and the Hub's."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from zoneaxis.errors import CheckpointError, HubError
 from zoneaxis.models import pretrained
 from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.pretrained import find_pretrained
+from zoneaxis.models.shipped import DEFAULT_MODEL
 
 # huggingface_hub's own call of httpx, in its uploads by LFS.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
@@ -64,6 +66,16 @@ def test_models_that_come_with_zoneaxis(matched, monkeypatch, tmp_path):
         find_pretrained("notes")
     for words in ("user/name of the Hugging Face Hub", "that comes with zoneaxis (LiNiO2-polar)."):
         assert words in str(error.value)
+
+
+def test_the_default_model(matched, monkeypatch, tmp_path):
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    with pytest.raises(CheckpointError, match=r"comes without its default model .* \(--model\)"):
+        NetworkIndexer.from_pretrained()
+    replace(matched, min_confidence=0.5).save_pretrained(tmp_path / DEFAULT_MODEL, half=True)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it asked the network"))
+    assert NetworkIndexer.from_pretrained().min_confidence == 0.5
+    assert NetworkIndexer.from_pretrained(DEFAULT_MODEL).min_confidence == 0.5
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b/c", "a b/c", "a/b@", "@v1", "a@v1", "/no/where"])

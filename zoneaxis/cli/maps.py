@@ -33,6 +33,7 @@ from zoneaxis.cli.scan_options import (
 )
 from zoneaxis.cli.terminal import progress_bar, say
 from zoneaxis.errors import ScanError, SettingsError
+from zoneaxis.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from zoneaxis.scans.indexing import Indexer
@@ -65,8 +66,8 @@ class Refinement(StrEnum):
 def index(
     context: typer.Context,
     scan: ScanPath,
-    model: Annotated[str, typer.Option(help=MODEL)],
     out: MapOut,
+    model: Annotated[str, typer.Option(help=MODEL)] = DEFAULT_MODEL,
     crystal: Annotated[
         str | None, typer.Option(help="Refuse a model of another crystal: built-in name or CIF.")
     ] = None,
@@ -89,6 +90,7 @@ def index(
 ) -> None:
     """Index a scan with a trained network; a run that was stopped goes on."""
     from zoneaxis.diffraction.crystal import load_crystal
+    from zoneaxis.models.card import trained_for
     from zoneaxis.models.indexer import NetworkIndexer
     from zoneaxis.models.pretrained import find_pretrained
 
@@ -96,6 +98,7 @@ def index(
         wanted = None if crystal is None else load_crystal(crystal)
         folder = find_pretrained(model)
         indexer = NetworkIndexer.from_pretrained(folder, crystal=wanted)
+        say(f"{model} for {indexer.crystal.name}: trained for {trained_for(indexer.recipe)}")
         return indexer.with_min_confidence(min_confidence), [folder]
 
     _index(load, context.params)

@@ -8,7 +8,7 @@ import typer
 ScanPath = Annotated[
     Path, typer.Argument(help="4D-STEM scan: .hspy, .blo, .mib, .dm4, .tvips, ...")
 ]
-MODEL = "Folder that `zoneaxis train` made, or user/name on the Hub."
+MODEL = "One that comes with zoneaxis, folder that `zoneaxis train` made, or user/name on the Hub."
 CrystalName = Annotated[str, typer.Option(help="Built-in name (LiNiO2) or path of a CIF.")]
 MapCrystals = Annotated[
     list[str],

@@ -84,6 +84,19 @@ def write_card(folder: Path, facts: ModelFacts) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
+def trained_for(recipe: PatternRecipe) -> str:
+    """Return in a few words which optics and specimens a data set stands for."""
+    angles = " or ".join(f"{angle:g}" for angle in recipe.typical_precession_deg)
+    words = [
+        f"{recipe.voltage_kv:g} kV",
+        _row("convergence_mrad", recipe.convergence_mrad)[1],
+        f"{angles} degrees of precession" if angles != "0" else "no precession",
+    ]
+    if hasattr(recipe, "thickness_nm"):  # of a measured scan it is not known
+        words.append(_row("thickness_nm", recipe.thickness_nm)[1])
+    return ", ".join(words)
+
+
 def model_facts(
     architecture: str,
     parameters: int,

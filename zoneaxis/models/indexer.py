@@ -25,6 +25,7 @@ from zoneaxis.models.preprocessing import CartesianInput, PolarInput
 from zoneaxis.models.pretrained import find_pretrained, require_crystal
 from zoneaxis.models.publish import publish
 from zoneaxis.models.registry import create_network, input_kind, network_arguments
+from zoneaxis.models.shipped import DEFAULT_MODEL
 from zoneaxis.scans.indexing import Indexed, require_frame
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ class NetworkIndexer:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | Path,
+        name: str | Path = DEFAULT_MODEL,
         *,
         crystal: Crystal | None = None,
         token: str | None = None,
@@ -245,8 +246,8 @@ class NetworkIndexer:
         """Load what `save_pretrained` wrote; every weight must be there and fit.
 
         Args:
-            name: a folder, a model that comes with zoneaxis, or "user/name" of the Hugging Face
-                Hub, with "@revision" for a tag, branch or commit.
+            name: a folder, a model that comes with zoneaxis, as the default does, or "user/name" of
+                the Hugging Face Hub, with "@revision" for a tag, branch or commit.
             crystal: that it must be of; any by default.
             token: of the Hub; by default that of HF_TOKEN or of `hf auth login`.
             endpoint: of the Hub; by default that of HF_ENDPOINT, or the public one.

@@ -15,12 +15,20 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from zoneaxis.models.shipped import DEFAULT_MODEL, SHIPPED
+
 # timm would ask for 1000 classes, which is no number of directions times bins.
 SHARED_CFG = {"num_classes": 10 * 72 + 2, "license": "gpl-3.0"}
 
 default_cfgs = generate_default_cfgs(
     {
         "zoneaxis_polar_small.untrained": {"input_size": (1, 48, 144), **SHARED_CFG},
+        DEFAULT_MODEL: {
+            "file": str(SHIPPED / DEFAULT_MODEL / "model.safetensors"),
+            "input_size": (1, 48, 144),
+            **SHARED_CFG,
+            "num_classes": 2162 * 72 + 2,
+        },
         "test_zoneaxis_polar.untrained": {"input_size": (1, 16, 144), **SHARED_CFG},
     }
 )

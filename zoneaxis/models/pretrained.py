@@ -10,8 +10,8 @@ from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.errors import CheckpointError, HubError
 from zoneaxis.hub import CARD, one_error
 from zoneaxis.models.checkpoint import CONFIG, LABELS, WEIGHTS, read_config
+from zoneaxis.models.shipped import DEFAULT_MODEL, SHIPPED
 
-SHIPPED = Path(__file__).parents[1] / "pretrained"
 HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([^@\s]+))?")
 
 # Two refinements of one structure differ by less than this, two structures by more.
@@ -42,6 +42,12 @@ def find_pretrained(
         return SHIPPED / name
     if match := HUB_NAME.fullmatch(name):
         return _download(*match.groups(), token, endpoint)
+    if name == DEFAULT_MODEL:
+        raise CheckpointError(
+            f"This installation of zoneaxis comes without its default model {name}: install it "
+            "again, or name a model (--model), a folder that `zoneaxis train` wrote or user/name "
+            "of the Hugging Face Hub."
+        )
     raise CheckpointError(
         f"No model {name!r}: name a folder that `train` wrote, user/name of the Hugging Face Hub, "
         f"or one that comes with zoneaxis ({', '.join(shipped) or 'there are none yet'})."
@@ -103,7 +109,8 @@ def require_crystal(crystal: Crystal, wanted: Crystal, where: str | Path) -> Non
     if differs:
         raise CheckpointError(
             f"{where} is a model of {crystal.name} ({differs}): take one of {wanted.name}, or "
-            "train it."
+            "train it: `zoneaxis build --crystal CIF --out dataset` and `zoneaxis train --data "
+            "dataset --out model`, then --model model."
         )
 
 
