@@ -33,7 +33,7 @@ from zoneaxis.evaluation.metrics import (
     mask_metrics,
 )
 from zoneaxis.evaluation.phases import require_common_crystal, with_full_symmetry
-from zoneaxis.evaluation.risk import COVERAGES, cumulative_risk, risk_curve
+from zoneaxis.scans.risk import COVERAGES, cumulative_risk, risk_curve
 from zoneaxis.scans.orientation_map import OrientationMap
 
 if TYPE_CHECKING:

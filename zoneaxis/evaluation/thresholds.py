@@ -11,7 +11,7 @@ import numpy as np
 
 from zoneaxis.errors import MapError, SettingsError
 from zoneaxis.evaluation.comparison import Comparison
-from zoneaxis.evaluation.risk import COVERAGE_STEPS, risk_bound
+from zoneaxis.scans.risk import COVERAGE_STEPS, risk_bound
 
 CANDIDATES = COVERAGE_STEPS  # more would ask for more points: the bound holds for all at once
 DOUBT = 0.05  # chance that the risk is above the bound after all
