@@ -8,7 +8,7 @@ Figures go to benchmarks/results/training.json, with the curve of accuracy again
 
 Held out: augmented patterns of directions that training never saw. Full Euler: patterns simulated
 at random orientations, no image turned, which shows whether a network reads the in-plane angle
-from what turning leaves behind. Multislice: see bench_multislice.py, conditions a, b and c.
+from what turning leaves behind. Multislice: `common.multislice_conditions`.
 """
 
 import argparse
@@ -24,8 +24,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_multislice import conditions, score
-from common import RESULTS, ROOT, SHARED_DATA, write_results
+from common import (
+    RESULTS,
+    ROOT,
+    SHARED_DATA,
+    accuracy,
+    multislice_conditions,
+    write_results,
+)
 
 from zoneaxis.dataset_builder.build import build
 from zoneaxis.dataset_builder.recipe import preset, read_recipe
@@ -171,7 +177,7 @@ def full_euler(indexer, data: Path) -> dict[str, float]:
 
 
 def multislice(indexer) -> list[dict]:
-    """Return a row for each set and condition of bench_multislice.py."""
+    """Return a row for each multislice set and condition."""
     folder = SHARED_DATA / "multislice"
     if not folder.is_dir():
         return []
@@ -179,11 +185,12 @@ def multislice(indexer) -> list[dict]:
     rows = []
     for name in ("plain", "precession"):
         data = np.load(folder / f"{name}.npz")
-        chosen = argparse.Namespace(flip=False, seed=0, counts=1e5)
-        pixel = float(data["inv_angstrom_per_pixel"])
-        for condition, patterns in conditions(data["pattern"], chosen).items():
-            row = score(everything, patterns, pixel, data["euler"])
-            rows.append({"set": name, "condition": condition, **row})
+        pixel, truth = float(data["inv_angstrom_per_pixel"]), matrices_from_euler(data["euler"])
+        for condition, patterns in multislice_conditions(data["pattern"], 1e5, seed=0).items():
+            found = everything.index(patterns, pixel)
+            matrices = matrices_from_euler(found.euler_deg[:, 0])
+            row = accuracy(matrices, truth, found.indexed, indexer.crystal)
+            rows.append({"set": name, "condition": condition, "n": len(patterns), **row})
     return rows
 
 

@@ -25,18 +25,22 @@ RESULTS = ROOT / "benchmarks" / "results"
 LIMITS_DEG = (1, 2, 5, 10)
 
 
-def write_results(path: Path, settings: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def write_results(
+    path: Path, settings: dict[str, Any], rows: list[dict[str, Any]], *, say: bool = True
+) -> None:
     """Write rows with the settings and the machine behind them as JSON.
 
     Args:
         path: the file; its folder is made.
         settings: whatever changes the figures, indexer settings included.
         rows: the figures.
+        say: print where they are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {**provenance(), "settings": settings, "rows": rows}
     path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"Figures in {path}")
+    if say:
+        print(f"Figures in {path}")
 
 
 def provenance() -> dict[str, Any]:
