@@ -22,12 +22,11 @@ SHARED_CFG = {"num_classes": 10 * 72 + 2, "license": "gpl-3.0"}
 
 default_cfgs = generate_default_cfgs(
     {
-        "zoneaxis_polar_small.untrained": {"input_size": (1, 48, 144), **SHARED_CFG},
         DEFAULT_MODEL: {
             "file": str(SHIPPED / DEFAULT_MODEL / "model.safetensors"),
             "input_size": (1, 48, 144),
             **SHARED_CFG,
-            "num_classes": 2162 * 72 + 2,
+            "num_classes": 1972 * 72 + 3,
         },
         "test_zoneaxis_polar.untrained": {"input_size": (1, 16, 144), **SHARED_CFG},
     }
@@ -294,7 +293,9 @@ def _create(variant: str, pretrained: bool, **kwargs: Any) -> PolarNet:
 @register_model
 def zoneaxis_polar_small(pretrained: bool = False, **kwargs: Any) -> PolarNet:
     """128 channels and two blocks beside the templates."""
-    return _create("zoneaxis_polar_small", pretrained, **kwargs)
+    # A default_cfg tells the number of classes, but not that one of them is a further output.
+    shipped = {} if "num_classes" in kwargs else {"extras": 1}
+    return _create("zoneaxis_polar_small", pretrained, **{**shipped, **kwargs})
 
 
 @register_model
