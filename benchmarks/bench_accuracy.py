@@ -76,26 +76,24 @@ def main() -> None:
     crystal = load_crystal("LiNiO2")
     fixed = settings(arguments)
     rows = stored_rows(arguments.json, fixed)
-    token = hashlib.sha256(json.dumps([zoneaxis.__version__, fixed]).encode()).hexdigest()[:8]
-    exposure = Exposure(**fixed["exposure"])
+    made_of = json.dumps([zoneaxis.__version__, fixed["patterns"]])
+    token = hashlib.sha256(made_of.encode()).hexdigest()[:8]
+    exposure, indexers = Exposure(**fixed["patterns"]["exposure"]), {}
     for name in arguments.sets:
         patterns = load_set(name, crystal, CACHE, arguments.data, arguments.patterns)
         files = write_scans(patterns, exposure, CACHE, token)
         for method in arguments.methods:
             how = arguments.available[method]
-            start = time.perf_counter()
-            indexer = how.make(crystal, patterns.optics)
-            made_s = round(time.perf_counter() - start, 1)
+            if (method, patterns.optics) not in indexers:
+                indexers[method, patterns.optics] = how.make(crystal, patterns.optics)
+            indexer = indexers[method, patterns.optics]
             for condition, file in files.items():
-                row = {"set": name, "method": method, "condition": condition, "label": how.label}
-                row |= {"source": how.source, "made_s": made_s}
+                row = {"set": name, "method": method, "condition": condition}
+                row |= {"label": how.label, "source": how.source}
                 row |= measure(indexer, file, how.most, patterns)
                 rows[name, method, condition] = row
                 write_results(arguments.json, fixed, in_order(rows), say=False)
-                brief = {
-                    name: row[name] for name in ("n", "median_deg", "within_5", "patterns_per_s")
-                }
-                print(name, method, condition, brief, flush=True)
+                print(name, method, condition, {shown: row[shown] for shown in SHOWN}, flush=True)
     print(tables(json.loads(arguments.json.read_text())))
     print(f"Figures in {arguments.json}")
 
@@ -143,12 +141,13 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what decides the patterns, and how methods are set."""
     return {
         "crystal": "LiNiO2",
-        "exposure": asdict(Exposure(arguments.counts, arguments.draws, arguments.seed)),
-        "patterns": arguments.patterns,
-        "held_out": {name: asdict(recipe) for name, recipe in HELD_OUT.items()},
-        "phantom": asdict(PHANTOM),
-        "templates": defaults(TemplateIndexer),
-        "dynamical_nm": DYNAMICAL_NM,
+        "patterns": {
+            "first": arguments.patterns,
+            "exposure": asdict(Exposure(arguments.counts, arguments.draws, arguments.seed)),
+            "held_out": {name: asdict(recipe) for name, recipe in HELD_OUT.items()},
+            "phantom": asdict(PHANTOM),
+        },
+        "templates": {**defaults(TemplateIndexer), "dynamical_nm": DYNAMICAL_NM},
         "py4DSTEM": {"disks": DISKS, "plan": PLAN},
         "versions": {name: version(name) for name in ("py4DSTEM", "pyxem", "diffsims")},
         "reference_within_5": REFERENCE,

@@ -152,6 +152,7 @@ class Pyxem:
         dask.config.set(scheduler="threads", num_workers=threads)
         numba.set_num_threads(threads)
         hs.preferences.General.show_progressbar = False
+        hs.set_log_level("ERROR")  # it warns of axes that it has just been given
         self._optics, self._slices = optics, {}
         x, y, z = directions.T
         tilt = np.arctan2(np.hypot(x, y), z)
