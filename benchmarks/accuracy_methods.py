@@ -5,7 +5,6 @@ All are told the same: crystal, optics, pixel size. py4DSTEM and pyxem run as in
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +17,33 @@ from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import beam_directions, euler_from_matrices
 from zoneaxis.evaluation.template_matching import TemplateIndexer, camera_scales
 from zoneaxis.models.indexer import NetworkIndexer
-from zoneaxis.models.pretrained import shipped_models
 from zoneaxis.scans.indexing import Indexed, Indexer
 
+METHODS = {  # as --methods has them -> as the table has them
+    "kinematic": "template matching",
+    "scales": "template matching, 7 camera scales",
+    "dynamical": "template matching, dynamical",
+    "acom": "py4DSTEM ACOM",
+    "pyxem": "pyxem",
+    "cnn": "the paper's CNN",
+    "network": "network",
+    "kinematic-refined": "template matching + refinement",
+    "network-refined": "network + refinement",
+}
+MOST = {  # patterns of a set and condition that the slower ones get; the others get all
+    "scales": 320,
+    "dynamical": 320,
+    "acom": 64,
+    "pyxem": 64,
+    "kinematic-refined": 64,
+    "network-refined": 192,
+}
 CAMERA_LENGTH_ERROR = 0.1
 DYNAMICAL_NM = (20.0, 40.0, 60.0, 80.0)
 STEP_DEG = 2.0
 REFINEMENT = "zoneaxis.evaluation.refined_indexer"
-REFINED = 320  # patterns
-
-METHODS = (
-    "kinematic",
-    "scales",
-    "dynamical",
-    "acom",
-    "pyxem",
-    "cnn",
-    "network",
-    "kinematic-refined",
-    "network-refined",
-)
 
 Make = Callable[[Crystal, Optics], Indexer]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table.
-
-    Attributes:
-        label: what the table calls it.
-        make: its indexer, for a crystal and the optics of a set.
-        most: patterns of a set and condition that it is given; slow methods get fewer.
-        source: which checkpoint, if it has one.
-    """
-
-    label: str
-    make: Make
-    most: int | None = None
-    source: str | None = None
 
 
 class Matched:
@@ -74,57 +61,33 @@ class Matched:
         return Indexed(euler, known[:, None], known, found.indexed)
 
 
-def methods(model: str | Path | None, cnn: Path | None, threads: int) -> dict[str, Method]:
-    """Return all methods that can run here, by the names that --methods takes.
+def makers(model: str | Path | None, cnn: Path | None, threads: int) -> dict[str, Make]:
+    """Return what makes the indexer of each method that can run here.
 
     Args:
-        model: folder or name of the network; the last of those that come with zoneaxis by default.
-        cnn: folder of the paper's CNN.
-        threads: of those libraries that ask.
+        model: folder or name of the network, if there is one.
+        cnn: folder of the paper's CNN, if there is one.
+        threads: for libraries that ask.
     """
-    model = model or next(reversed(shipped_models()), None)
+    scales = camera_scales(CAMERA_LENGTH_ERROR)
     found = {
-        "kinematic": Method("template matching", _templates()),
-        "scales": Method(
-            "template matching, 7 camera scales",
-            _templates(camera_scales=camera_scales(CAMERA_LENGTH_ERROR)),
-            most=640,
-        ),
-        "dynamical": Method(
-            "template matching, dynamical", _templates(thicknesses_nm=DYNAMICAL_NM), most=640
-        ),
-        "acom": Method("py4DSTEM ACOM", _acom, most=64),
+        "kinematic": _templates(),
+        "scales": _templates(camera_scales=scales),
+        "dynamical": _templates(thicknesses_nm=DYNAMICAL_NM),
+        "acom": _acom,
     }
     if importlib.util.find_spec("pyxem"):
-        found["pyxem"] = Method("pyxem", lambda *at: _pyxem(*at, threads), most=128)
-    if cnn:
-        found["cnn"] = Method("the paper's CNN", _network(cnn), source=cnn.name)
-    if model:
-        source = Path(model).name
-        found["network"] = Method("network", _network(model), source=source)
+        found["pyxem"] = lambda crystal, optics: _pyxem(crystal, optics, threads)
+    networks = {"cnn": cnn, "network": model}
+    found |= {method: _network(name) for method, name in networks.items() if name}
     if importlib.util.find_spec(REFINEMENT):
-        refined = _refined(_templates())
-        found["kinematic-refined"] = Method("template matching + refinement", refined, REFINED)
-        if model:
-            refined = _refined(_network(model))
-            found["network-refined"] = Method("network + refinement", refined, REFINED, source)
+        proposers = [method for method in ("kinematic", "network") if method in found]
+        found |= {f"{method}-refined": _refined(found[method]) for method in proposers}
     return found
 
 
 def _templates(**settings: Any) -> Make:
     return lambda crystal, optics: TemplateIndexer(crystal, optics, step_deg=STEP_DEG, **settings)
-
-
-def _network(name: str | Path) -> Make:
-    return lambda crystal, optics: NetworkIndexer.from_pretrained(name, crystal=crystal)
-
-
-def _refined(proposer: Make) -> Make:
-    def make(crystal: Crystal, optics: Optics) -> Indexer:
-        indexer = importlib.import_module(REFINEMENT).RefinedIndexer
-        return indexer(proposer(crystal, optics), crystal, optics)
-
-    return make
 
 
 def _acom(crystal: Crystal, optics: Optics) -> Indexer:
@@ -135,3 +98,15 @@ def _pyxem(crystal: Crystal, optics: Optics, threads: int) -> Indexer:
     directions = sample_directions(crystal, STEP_DEG, mirrored=True)
     beams = beam_directions(np.pad(directions, ((0, 0), (1, 0))))
     return Matched(crystal, Pyxem(crystal, optics, beams, threads).match)
+
+
+def _network(name: str | Path) -> Make:
+    return lambda crystal, optics: NetworkIndexer.from_pretrained(name, crystal=crystal)
+
+
+def _refined(proposer: Make) -> Make:
+    def make(crystal: Crystal, optics: Optics) -> Indexer:
+        refined = importlib.import_module(REFINEMENT).RefinedIndexer
+        return refined(proposer(crystal, optics), crystal, optics)
+
+    return make

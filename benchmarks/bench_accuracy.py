@@ -10,8 +10,8 @@ loaded.
 Shares are of crystal. What is not indexed counts as 180 degrees off, but in `within_5_all`, which
 asks no threshold. `within_5_error` is the standard error over patterns, as the draws of one are not
 independent. `rejected` is the share of vacuum and amorphous points without an orientation;
-`thickness_error_nm` the median of those within 5 degrees. Slow methods get the first `most`
-patterns of a set: `n` counts the answers.
+`thickness_error_nm` the median of those within 5 degrees. Slow methods get the first
+patterns of a set (`MOST`): `n` counts the answers. Left out is what is not here: pyxem, models.
 
 Rows go to benchmarks/results/accuracy.json one by one and replace only their like, so that methods
 can be measured one at a time. Table: `python benchmarks/accuracy_table.py`; figure:
@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accuracy_methods import DYNAMICAL_NM, METHODS, methods
+from accuracy_methods import DYNAMICAL_NM, METHODS, MOST, makers
 from accuracy_sets import (
     CONDITIONS,
     HELD_OUT,
@@ -55,6 +55,7 @@ from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.diffraction.orientations import pseudo_symmetric_deg
 from zoneaxis.evaluation.metrics import LIMITS_DEG, RIGHT_DEG, key
 from zoneaxis.evaluation.template_matching import TemplateIndexer
+from zoneaxis.models.pretrained import shipped_models
 from zoneaxis.scans.indexing import Indexer, index_scan
 from zoneaxis.scans.orientation_map import OrientationMap
 from zoneaxis.scans.scan import Scan
@@ -83,14 +84,13 @@ def main() -> None:
         patterns = load_set(name, crystal, CACHE, arguments.data, arguments.patterns)
         files = write_scans(patterns, exposure, CACHE, token)
         for method in arguments.methods:
-            how = arguments.available[method]
-            if (method, patterns.optics) not in indexers:
-                indexers[method, patterns.optics] = how.make(crystal, patterns.optics)
-            indexer = indexers[method, patterns.optics]
+            used = method, patterns.optics
+            if used not in indexers:
+                indexers[used] = arguments.makers[method](crystal, patterns.optics)
             for condition, file in files.items():
                 row = {"set": name, "method": method, "condition": condition}
-                row |= {"label": how.label, "source": how.source}
-                row |= measure(indexer, file, how.most, patterns)
+                row |= {"label": METHODS[method], "source": source(method, arguments)}
+                row |= measure(indexers[used], file, MOST.get(method), patterns)
                 rows[name, method, condition] = row
                 write_results(arguments.json, fixed, in_order(rows), say=False)
                 print(name, method, condition, {shown: row[shown] for shown in SHOWN}, flush=True)
@@ -100,7 +100,10 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", help="folder or name of the network; default: the shipped one")
+    shipped = next(reversed(shipped_models()), None)
+    parser.add_argument(
+        "--model", default=shipped, help=f"folder or name of the network; default: {shipped}"
+    )
     parser.add_argument("--cnn", type=Path, help="folder of the paper's CNN; default: left out")
     parser.add_argument("--methods", help=f"some of {','.join(METHODS)}; default: all there are")
     parser.add_argument("--sets", help=f"some of {','.join(SETS)}; default: all there are")
@@ -114,8 +117,8 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore")  # the others' own
-    arguments.available = methods(arguments.model, arguments.cnn, arguments.threads)
-    arguments.methods = chosen(parser, arguments.methods, METHODS, arguments.available)
+    arguments.makers = makers(arguments.model, arguments.cnn, arguments.threads)
+    arguments.methods = chosen(parser, arguments.methods, METHODS, arguments.makers)
     arguments.sets = chosen(parser, arguments.sets, SETS, available_sets(arguments.data))
     # A trial's figures do not replace the others.
     folder = RESULTS if arguments.patterns is None else CACHE
@@ -124,7 +127,7 @@ def parse() -> argparse.Namespace:
 
 
 def chosen(
-    parser: argparse.ArgumentParser, asked: str | None, known: tuple[str, ...], there: Iterable[str]
+    parser: argparse.ArgumentParser, asked: str | None, known: Iterable[str], there: Iterable[str]
 ) -> list[str]:
     """Return the names asked for, or all that are there; say which are not."""
     names = asked.split(",") if asked else known
@@ -133,8 +136,14 @@ def chosen(
     absent = [name for name in names if name not in there]
     if absent:
         say = parser.error if asked else print
-        say(f"Not here: {', '.join(absent)}. Of what each needs: {parser.prog} --help.")
+        say(f"Not here: {', '.join(absent)}; {parser.prog} --help says what to name or install.")
     return [name for name in names if name in there]
+
+
+def source(method: str, arguments: argparse.Namespace) -> str | None:
+    """Return which checkpoint a method uses, without where it lies."""
+    name = {"cnn": arguments.cnn}.get(method, arguments.model if "network" in method else None)
+    return Path(name).name if name else None
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

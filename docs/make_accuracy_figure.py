@@ -13,7 +13,7 @@ SETS = {"plain": "multislice", "precession": "multislice, precession 0.6°"}
 CONDITIONS = {  # -> what they are called, and their marks
     "a": ("calibrated, noise-free", "o"),
     "b": ("1e5 counts", "s"),
-    "c": ("1e5 counts, camera length ±10 %, center ±3 px", "D"),
+    "c": ("1e5 counts, camera length ±10 %, center ±3 of 256 px", "D"),
 }
 GAP = 0.22  # between the conditions of a method
 
@@ -34,11 +34,13 @@ def main(results: str = "benchmarks/results/accuracy.json", out: str = "docs/acc
             color = f"C{number}"
             axes.errorbar(share, y, xerr=error, fmt=mark, ms=5, color=color, label=meaning)
             axes.axvline(100 * reference[name][condition], color=color, ls=":", lw=1)
+        for row in range(0, len(labels), 2):
+            axes.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=0)
         axes.set(title=title, xlabel="patterns within 5° (%)", xlim=(-3, 103))
-        axes.grid(alpha=0.3)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(labels)), labels)
-    panels[0].invert_yaxis()
-    panels[0].plot([], [], ls=":", lw=1, color="gray", label="ACOM as others ran it")
+    panels[0].plot([], [], ls=":", lw=1, color="gray", label="ACOM by the patterns' makers")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.savefig(out, dpi=110)
