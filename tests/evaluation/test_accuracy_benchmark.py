@@ -179,6 +179,20 @@ def test_other_libraries_become_indexers(nickelate, methods):
     assert indexed.score[:, 0].tolist() == indexed.reliability.tolist() == [1, 0]
 
 
+def test_methods_are_those_that_can_run(nickelate, methods, monkeypatch, tmp_path):
+    monkeypatch.setattr(methods, "REFINEMENT", "nowhere")
+    assert not {"cnn", "network", "kinematic-refined"} & set(methods.makers(None, None, 1))
+    (tmp_path / "refined_here.py").write_text("RefinedIndexer = lambda *given: given")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(methods, "REFINEMENT", "refined_here")
+    makers = methods.makers("some/model", Path("cnn"), 1)
+    assert set(makers) | {"pyxem"} == set(methods.METHODS)
+    optics = Optics()
+    proposer, *rest = makers["kinematic-refined"](nickelate, optics)
+    assert isinstance(proposer, TemplateIndexer)
+    assert rest == [nickelate, optics]
+
+
 def test_table_has_a_row_for_a_method_and_renews_a_page(bench, table, nickelate, three):
     found = OrientationMap.of_crystal(
         nickelate,
@@ -194,6 +208,7 @@ def test_table_has_a_row_for_a_method_and_renews_a_page(bench, table, nickelate,
     text = table.tables({"rows": rows})
     (line,) = [line for line in text.splitlines() if line.startswith("| network")]
     assert "| 50 / 50 / - |" in line
+    assert line.endswith("| 1234 |")
     assert "thickness" not in text
     first, last = table.MARKERS
     page = table.renewed(f"above\n{first}\nold\n{last}\nbelow\n", text)
