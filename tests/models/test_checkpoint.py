@@ -157,6 +157,14 @@ def odd_temperature(folder):
     edit(folder, lambda config: config["zoneaxis"]["calibration"].update(temperature=0))
 
 
+def odd_log_odds(folder):
+    edit(folder, lambda config: config["zoneaxis"]["calibration"].update(log_odds=[-1, 0]))
+
+
+def half_of_the_log_odds(folder):
+    edit(folder, lambda config: config["zoneaxis"]["calibration"].update(log_odds=[1]))
+
+
 def no_calibration(folder):
     edit(folder, lambda config: config["zoneaxis"]["calibration"].pop("temperature"))
 
@@ -180,7 +188,7 @@ BROKEN = {
     config_of_another: "is not the config of a zoneaxis model",
     config_is_a_list: "is not the config of a zoneaxis model",
     config_is_binary: "is not the config of a zoneaxis model",
-    newer_format: "has format 99, newer than 2: update zoneaxis",
+    newer_format: "has format 99, newer than 3: update zoneaxis",
     older_format: "has the old format 1: train the model again",
     odd_format: "is not the config of a zoneaxis model",
     key_missing: "Missing key.*stem.bias",
@@ -205,6 +213,8 @@ BROKEN = {
     unknown_preprocessing: "colour",
     odd_threshold: "min_confidence = 2.0: expected 0 to 1",
     odd_temperature: "temperature = 0.0: expected more than 0",
+    odd_log_odds: r"log_odds = \(-1.0, 0.0\): expected a slope above 0",
+    half_of_the_log_odds: "does not fit together",
     no_calibration: "lacks 'temperature'",
     unknown_extra: "No further output 'color'",
     extra_that_the_network_lacks: "and 1 further values",
@@ -225,7 +235,8 @@ def test_damaged_checkpoints(checkpoint, damage):
 
 def test_what_the_config_tells(matched, tmp_path):
     """Enough to use the network without zoneaxis."""
-    indexer = replace(matched, temperature=1.5, min_confidence=0.25, training={"images": 3})
+    calibration = {"temperature": 1.5, "log_odds": (2.0, -0.5), "min_confidence": 0.25}
+    indexer = replace(matched, training={"images": 3}, **calibration)
     config = json.loads((indexer.save_pretrained(tmp_path) / "config.json").read_text())
     ours = config.pop("zoneaxis")
     recipe = indexer.recipe
@@ -243,13 +254,26 @@ def test_what_the_config_tells(matched, tmp_path):
     assert ours["preprocessing"]["n_angles"] == 144
     assert ours["recipe"]["convergence_mrad"] == list(recipe.convergence_mrad)
     assert ours["recipe_id"] == recipe.id
-    assert ours["calibration"] == {"temperature": 1.5, "min_confidence": 0.25}
+    assert ours["calibration"] == {
+        "temperature": 1.5,
+        "log_odds": [2.0, -0.5],
+        "min_confidence": 0.25,
+    }
     assert ours["training"] == {"images": 3}
     assert ours["versions"] == {
         "zoneaxis": zoneaxis.__version__,
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
+
+
+def test_a_checkpoint_before_log_odds(checkpoint, matched):
+    def older(config):
+        config["zoneaxis"]["format"] = 2
+        del config["zoneaxis"]["calibration"]["log_odds"]
+
+    edit(checkpoint, older)
+    assert NetworkIndexer.from_pretrained(checkpoint).log_odds == (1.0, 0.0)
 
 
 # Half precision

@@ -138,6 +138,22 @@ def test_the_temperature_divides_logits(matched, patterns):
             replace(matched, temperature=wrong)
 
 
+def test_log_odds_change_how_sure_but_nothing_else(matched, patterns):
+    images = patterns(DIRECTIONS)
+    plain, modest = (
+        m.index(images, PIXEL) for m in (matched, replace(matched, log_odds=(0.5, -1)))
+    )
+    odds, lower = (f.score.astype(float) / (1 - f.score.astype(float)) for f in (plain, modest))
+    np.testing.assert_allclose(lower[:, 0], odds[:, 0] ** 0.5 / np.e, rtol=1e-3)
+    assert np.array_equal(plain.euler_deg, modest.euler_deg)
+    assert np.array_equal(plain.indexed, modest.indexed)
+    assert np.array_equal(plain.properties["vacuum"], modest.properties["vacuum"])
+    assert (np.diff(modest.score, axis=1) <= 0).all()
+    threshold = float(modest.score[1, 0])
+    strict = replace(matched, log_odds=(0.5, -1), min_confidence=threshold).index(images, PIXEL)
+    np.testing.assert_array_equal(strict.indexed, modest.score[:, 0] >= modest.score[1, 0])
+
+
 def test_device(indexer):
     assert indexer.device == torch.device("cpu")
     assert indexer.to("meta") is indexer

@@ -189,7 +189,7 @@ def test_a_model_that_is_not_for_everybody(pushed, token):
     ("config", "words"),
     [
         ('{"architecture": "resnet18"}', "is not the config of a zoneaxis model"),
-        ('{"zoneaxis": {"format": 99}}', "newer than 2: update zoneaxis"),
+        ('{"zoneaxis": {"format": 99}}', "newer than 3: update zoneaxis"),
         (None, "holds no config.json"),
     ],
 )

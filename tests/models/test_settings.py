@@ -1,5 +1,9 @@
+import json
+from dataclasses import asdict, replace
+
 import pytest
 
+from zoneaxis.dataset_builder.recipe import preset
 from zoneaxis.errors import SettingsError
 from zoneaxis.models.settings import TrainingSettings, training_preset
 
@@ -42,8 +46,6 @@ def test_a_batch_that_passes_do_not_divide():
 
 
 def test_the_papers_schedule(nickelate):
-    from zoneaxis.dataset_builder.recipe import preset
-
     paper = training_preset("paper", preset("stepped", nickelate))
     assert paper.images == 14_745_600  # 900 x 16,384
     assert paper.epoch_images == 16_384
@@ -57,3 +59,11 @@ def test_the_papers_schedule(nickelate):
 def test_an_unknown_preset(nickelate):
     with pytest.raises(SettingsError, match="No training preset 'best': choose modern or paper"):
         training_preset("best", None)
+
+
+@pytest.mark.parametrize("name", ["modern", "paper"])
+def test_the_settings_that_a_model_carries(nickelate, name):
+    settings = training_preset(name, preset("stepped", nickelate))
+    settings = replace(settings, extras=("thickness_nm",), images=640)
+    training = {**asdict(settings), "validation_loss": 1.0, "history": []}
+    assert TrainingSettings.of(json.loads(json.dumps(training))) == settings

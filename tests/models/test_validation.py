@@ -1,34 +1,15 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from zoneaxis.dataset_builder.transforms import CRYSTAL
+from zoneaxis.errors import CheckpointError, SettingsError
 from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.objective import Objective
 from zoneaxis.models.settings import TrainingSettings
 from zoneaxis.models.training import train
-from zoneaxis.models.validation import Validation, expected_calibration_error
-
-
-def test_calibration_error_of_known_cases():
-    confidence = np.array([0.95, 0.95, 0.95, 0.95, 0.15, 0.15])
-    right = np.array([True, True, True, False, False, False])
-    # Two thirds of the answers are 0.95 sure and 0.75 right, one third 0.15 sure and never right.
-    expected = (4 * 0.2 + 2 * 0.15) / 6
-    assert expected_calibration_error(confidence, right) == pytest.approx(expected)
-    assert expected_calibration_error(np.ones(3), np.ones(3, bool)) == 0
-    assert expected_calibration_error(np.ones(3), np.zeros(3, bool)) == 1
-    # Too sure here and too modest there do not cancel.
-    assert expected_calibration_error(np.array([0.99, 0.01]), np.array([False, True])) == 0.99
-
-
-def test_calibration_error_of_honest_confidence():
-    rng = np.random.default_rng(0)
-    confidence = rng.random(100_000)
-    assert expected_calibration_error(confidence, rng.random(100_000) < confidence) < 0.01
-    assert expected_calibration_error(confidence, rng.random(100_000) < confidence**3) > 0.2
+from zoneaxis.models.validation import Validation, recalibrated
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +68,7 @@ def oracle(monkeypatch):
 @pytest.mark.parametrize("margin", [16.0, 24.0])
 def test_calibrated_confidence_is_the_share_that_is_right(trained, validation, oracle, margin):
     oracle(0.75, margin)
-    plain = replace(trained, temperature=1.0, min_confidence=0.0)
+    plain = replace(trained, temperature=1.0, log_odds=(1.0, 0.0), min_confidence=0.0)
     before = validation.summary(plain)
     calibrated = validation.calibrated(plain)
     after = validation.summary(calibrated)
@@ -97,6 +78,25 @@ def test_calibrated_confidence_is_the_share_that_is_right(trained, validation, o
     assert after["validation_expected_calibration_error"] < 0.12
     assert after["validation_within_5_deg"] == right
     assert after["validation_empty_rejected"] == 1
+
+
+def test_calibrated_again_without_training(trained, tiny_dataset, tmp_path):
+    spoiled = replace(trained, temperature=3.0, log_odds=(0.2, 1.0), min_confidence=0.9)
+    folder = spoiled.save_pretrained(tmp_path)
+    again = recalibrated(NetworkIndexer.from_pretrained(folder), tiny_dataset)
+    for name in ("temperature", "log_odds", "min_confidence"):
+        assert getattr(again, name) == pytest.approx(getattr(trained, name), rel=1e-2)
+    assert again.training.keys() == trained.training.keys()
+    for name in ("history", "seed", "validation_patterns", "validation_within_5_deg"):
+        assert again.training[name] == trained.training[name]
+
+
+def test_what_cannot_be_calibrated_again(trained, tiny_dataset):
+    with pytest.raises(SettingsError, match="untrained"):
+        recalibrated(replace(trained, training={}), tiny_dataset)
+    other = replace(trained, recipe=replace(trained.recipe, seed=1))
+    with pytest.raises(CheckpointError, match=f"has id {trained.recipe.id}, the model was trained"):
+        recalibrated(other, tiny_dataset)
 
 
 def test_exact_classes_are_counted(trained, validation, oracle):
@@ -109,4 +109,4 @@ def test_exact_classes_are_counted(trained, validation, oracle):
 def test_the_threshold_rejects_what_is_empty(trained, validation):
     assert 0 < trained.min_confidence < 1
     assert validation.summary(trained)["validation_empty_rejected"] > 0.9
-    assert validation.summary(trained)["validation_patterns"] == 96
+    assert validation.summary(trained)["validation_patterns"] == 100

@@ -109,6 +109,7 @@ def model_facts(
     model_args: Mapping[str, Any] | None = None,
     extras: Sequence[str] = (),
     temperature: float = 1.0,
+    log_odds: tuple[float, float] = (1.0, 0.0),
     figures: tuple[FigureFacts, ...] = (),
 ) -> ModelFacts:
     """Return what the card of a model says.
@@ -124,6 +125,7 @@ def model_facts(
         model_args: of the indexer.
         extras: of the indexer.
         temperature: of the indexer.
+        log_odds: of the indexer.
         figures: what `write_figures` returned.
     """
     crystal = crystal_facts(labels.crystal)

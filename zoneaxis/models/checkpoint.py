@@ -4,6 +4,7 @@ config.json is timm's and ours at once: timm ignores the key "zoneaxis".
 """
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 CONFIG, WEIGHTS, LABELS = "config.json", "model.safetensors", "labels.safetensors"
-FORMAT = 2  # of a checkpoint folder; a newer one is refused
+FORMAT = 3  # of a checkpoint folder; a newer one is refused
+OLDEST = 2  # format that is read; it knew no log odds
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
-CALIBRATION = ("temperature", "min_confidence")
+CALIBRATION = ("temperature", "log_odds", "min_confidence")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} has format {version}, newer than {FORMAT}: update zoneaxis."
         )
-    if version < FORMAT:
+    if version < OLDEST:
         raise CheckpointError(f"{folder} has the old format {version}: train the model again.")
     return config
 
@@ -234,8 +236,7 @@ def _fields(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     preprocess = preprocessing_from_dict(ours["preprocessing"])
     extras = require_extras(ours["extras"], input_kind(network))
     _require_fit(network, labels, preprocess, extras)
-    calibration = {name: float(ours["calibration"][name]) for name in CALIBRATION}
-    require_calibration(**calibration)
+    calibration = _calibration(ours["calibration"], int(ours["format"]))
     return {
         "network": network,
         "labels": labels,
@@ -249,7 +250,18 @@ def _fields(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def require_calibration(min_confidence: float, temperature: float) -> None:
+def _calibration(stored: dict[str, Any], version: int) -> dict[str, Any]:
+    log_odds = stored["log_odds"] if version > OLDEST else (1, 0)
+    slope, offset = map(float, log_odds)
+    numbers = {name: float(stored[name]) for name in CALIBRATION if name != "log_odds"}
+    calibration = {**numbers, "log_odds": (slope, offset)}
+    require_calibration(**calibration)
+    return calibration
+
+
+def require_calibration(
+    min_confidence: float, temperature: float, log_odds: tuple[float, float]
+) -> None:
     """Check the numbers that make an answer of probabilities.
 
     Raises:
@@ -257,8 +269,11 @@ def require_calibration(min_confidence: float, temperature: float) -> None:
     """
     if not 0 <= min_confidence <= 1:
         raise SettingsError(f"min_confidence = {min_confidence}: expected 0 to 1.")
-    if not 0 < temperature < float("inf"):
+    if not 0 < temperature < math.inf:
         raise SettingsError(f"temperature = {temperature}: expected more than 0.")
+    slope, offset = log_odds
+    if not (0 < slope < math.inf and math.isfinite(offset)):
+        raise SettingsError(f"log_odds = {log_odds}: expected a slope above 0 and an offset.")
 
 
 @torch.inference_mode()

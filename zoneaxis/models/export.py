@@ -29,6 +29,7 @@ def export_onnx(
     architecture: str,
     extras: tuple[str, ...],
     temperature: float,
+    log_odds: tuple[float, float],
     **_others: Any,
 ) -> Path:
     """Write input "patterns" (b, channels, height, width) -> output "logits" (b, outputs).
@@ -45,6 +46,7 @@ def export_onnx(
         architecture: its name in timm's registry.
         extras: names of the outputs that follow the classes.
         temperature: that the scores of classes are to be divided by before the softmax.
+        log_odds: slope and offset that make a confidence of the probability of an orientation.
         **_others: the other fields of a NetworkIndexer.
 
     Raises:
@@ -65,6 +67,7 @@ def export_onnx(
         "extras": extras,
         "preprocessing": asdict(preprocess),
         "temperature": temperature,
+        "log_odds": log_odds,
     }
     device = next(network.parameters()).device
     # Two patterns: torch takes the number 1 for a constant.

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from zoneaxis.dataset_builder.stream import PatternStream
 from zoneaxis.errors import SettingsError, TrainingError
 from zoneaxis.models.batch_statistics import BatchStatistics
+from zoneaxis.models.checkpoint import CALIBRATION
 from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.labels import CRYSTAL
 from zoneaxis.models.objective import Objective
@@ -183,15 +184,11 @@ class Fitting:
         if self.validation:
             indexer = self.validation.calibrated(indexer)
             training |= self.validation.summary(indexer)
-        shared = [(indexer.temperature, indexer.min_confidence, training)]
+        shared = [({name: getattr(indexer, name) for name in CALIBRATION}, training)]
         broadcast_object_list(shared)
-        temperature, threshold, training = shared[0]
-        return replace(
-            indexer.to("cpu"),
-            temperature=temperature,
-            min_confidence=threshold,
-            training={**training, "history": self.run.history},
-        )
+        calibration, training = shared[0]
+        training = {**training, "history": self.run.history}
+        return replace(indexer.to("cpu"), training=training, **calibration)
 
 
 def _as_it_is(rows: dict[str, Any]) -> dict[str, Any]:

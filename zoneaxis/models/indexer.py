@@ -17,6 +17,7 @@ from zoneaxis.hub import Push, require_name
 from zoneaxis.models.card import model_facts, write_card
 from zoneaxis.models.card_figures import write_figures
 from zoneaxis.models.checkpoint import read_checkpoint, require_calibration, write_checkpoint
+from zoneaxis.models.confidence import with_log_odds
 from zoneaxis.models.export import export_onnx
 from zoneaxis.models.extras import properties, require_extras
 from zoneaxis.models.labels import OrientationLabels
@@ -50,7 +51,9 @@ class NetworkIndexer:
         extras: names of further outputs, of `zoneaxis.models.extras`.
         training: settings and validation figures.
         min_confidence: patterns with less are marked not indexed.
-        temperature: logits are divided by it, so that confidences are as often right as they say.
+        temperature: logits are divided by it.
+        log_odds: slope and offset of the confidence's log odds; with the temperature they make
+            confidences as often right as they say.
     """
 
     network: "nn.Module"
@@ -63,9 +66,10 @@ class NetworkIndexer:
     training: dict[str, Any] = field(default_factory=dict)
     min_confidence: float = 0.0
     temperature: float = 1.0
+    log_odds: tuple[float, float] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
-        require_calibration(self.min_confidence, self.temperature)
+        require_calibration(self.min_confidence, self.temperature, self.log_odds)
 
     def with_min_confidence(self, min_confidence: float | None) -> "NetworkIndexer":
         """Return the indexer with another threshold; None keeps its own.
@@ -98,7 +102,7 @@ class NetworkIndexer:
     def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
         """Return the n best orientations of each pattern.
 
-        The score is the probability of an orientation and its neighbors, the reliability
+        The score is the probability that an orientation is right, the reliability
         1 - second / first. Indexed is what is likelier one orientation than vacuum or amorphous
         material, and at least `min_confidence`. Further outputs are among the properties.
 
@@ -161,12 +165,13 @@ class NetworkIndexer:
     def _indexed(self, parts: list[tuple[torch.Tensor, ...]]) -> Indexed:
         matrices, mass, other, extras = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
         mass, other = mass.numpy(), other.numpy()
-        first, second = mass[:, 0], mass[:, 1]
+        score = with_log_odds(mass, *self.log_odds).astype(np.float32)
+        crystalline = mass[:, 0] > other.sum(axis=1)
         return Indexed(
             euler_deg=reduce_euler(euler_from_matrices(matrices.numpy()), self.crystal),
-            score=mass,
-            reliability=1 - second / np.maximum(first, 1e-30),
-            indexed=first > np.maximum(other.sum(axis=1), self.min_confidence),
+            score=score,
+            reliability=1 - score[:, 1] / np.maximum(score[:, 0], np.float32(1e-30)),
+            indexed=crystalline & (score[:, 0] >= np.float32(self.min_confidence)),
             properties={
                 "vacuum": other[:, 0],
                 "amorphous": other[:, 1],
@@ -232,6 +237,7 @@ class NetworkIndexer:
             model_args=self.model_args,
             extras=self.extras,
             temperature=self.temperature,
+            log_odds=self.log_odds,
         )
 
     @classmethod

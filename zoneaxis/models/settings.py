@@ -1,7 +1,8 @@
 """How a network is trained: everything that changes the result, apart from the data set."""
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from zoneaxis.dataset_builder.recipe import PatternRecipe
@@ -110,6 +111,19 @@ class TrainingSettings:
                 "it a multiple of them."
             )
 
+    @classmethod
+    def of(cls, training: Mapping[str, Any]) -> "TrainingSettings":
+        """Return the settings that a trained model was trained with.
+
+        Args:
+            training: of the model; what is no setting of these is left out.
+        """
+        values = {f.name: training[f.name] for f in fields(cls) if f.name in training}
+        augmentation = {name: _pair(value) for name, value in values["augmentation"].items()}
+        values |= {"augmentation": Augmentation(**augmentation)}
+        values["extras"] = tuple(values.get("extras", ()))
+        return cls(**values)
+
     @property
     def steps(self) -> int:
         """Optimizer steps."""
@@ -119,6 +133,11 @@ class TrainingSettings:
     def epoch_steps(self) -> int:
         """Optimizer steps between two checkpoints."""
         return max(1, self.epoch_images // self.batch_size)
+
+
+def _pair(value: Any) -> Any:
+    """Return a range that was a list in JSON."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def training_preset(name: str, recipe: PatternRecipe) -> TrainingSettings:

@@ -1,7 +1,7 @@
 """How good a network is on patterns held out of training, and how far its confidence is right."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from zoneaxis.dataset_builder.recipe import read_recipe
 from zoneaxis.dataset_builder.stream import PatternStream, has_split
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
+from zoneaxis.errors import CheckpointError, SettingsError
+from zoneaxis.models.confidence import (
+    TINY,
+    confidence_curves,
+    default_threshold,
+    expected_calibration_error,
+    fit_log_odds,
+    with_log_odds,
+)
 from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.objective import Objective
 from zoneaxis.models.settings import TrainingSettings
 
 RIGHT_DEG = 5.0  # an orientation so near is right, as far as confidence is concerned
-CALIBRATED_ON = 256  # patterns, whose scores of all classes are held at once
-REJECTED = 0.99  # of the vacuum and amorphous patterns, by the confidence threshold
+TEMPERED_ON = 256  # patterns, whose scores of all classes are held at once
+MANY = 4  # times the validation patterns: of 512, the best calibration has an error of 0.04
+TIMES = 50  # that these show the same held-out pattern, at most
 
-Batches = Sequence[dict[str, torch.Tensor]]
+Batches = Iterable[dict[str, torch.Tensor]]
 
 
 class Validation:
@@ -34,15 +45,21 @@ class Validation:
     def __init__(self, data: str | Path, objective: Objective, settings: TrainingSettings) -> None:
         self.objective, self.settings = objective, settings
         self._data = data
-        self._crystal = self._batches(settings.validation_patterns, 1, empty=False)
+        self._crystal = list(self._batches(settings.validation_patterns, 1, empty=False))
 
     @staticmethod
     def is_possible(data: str | Path, settings: TrainingSettings) -> bool:
         """Tell whether the data set holds any patterns out."""
         return has_split(data, "validation", settings.config)
 
-    def _batches(self, patterns: int, seed: int, *, empty: bool) -> Batches:
-        """Return so many patterns of crystals, or half of vacuum and half of amorphous material."""
+    def _many(self, seed: int, *, empty: bool) -> Batches:
+        """Yield the patterns of a calibration or of the figures in the end."""
+        return self._batches(MANY * self.settings.validation_patterns, seed, TIMES, empty=empty)
+
+    def _batches(
+        self, patterns: int, seed: int, times: int | None = None, *, empty: bool
+    ) -> Batches:
+        """Yield so many patterns of crystals, or half of vacuum and half of amorphous material."""
         share = 0.5 if empty else 0.0
         augmentation = replace(
             self.settings.augmentation, vacuum_probability=share, amorphous_probability=share
@@ -54,28 +71,44 @@ class Validation:
             self._data,
             "validation",
             batch_size=min(64, patterns),
-            epochs=patterns,
+            epochs=times or patterns,
             seed=self.settings.seed + seed,
             config=self.settings.config,
         )
-        return list(_first(stream, replace(self.objective, transform=transform), patterns))
+        return _first(stream, replace(self.objective, transform=transform), patterns)
 
     def figures(self, indexer: NetworkIndexer) -> dict[str, float]:
         """Return loss, share of exact classes and shares near the truth; see `summary`."""
         return _figures(self._measured(indexer, self._crystal))
 
     def calibrated(self, indexer: NetworkIndexer) -> NetworkIndexer:
-        """Return the indexer with a temperature and a threshold measured on patterns of their own.
+        """Return the indexer with a calibration and a threshold from patterns of their own.
 
-        The temperature makes the confidence the share of orientations that are right, by the
-        least cross entropy between the two (Guo et al., ICML 2017). The threshold is what 99 % of
-        vacuum and amorphous patterns miss.
+        First the temperature, by which the confidence tells best what is right; then slope and
+        offset of its log odds, see `fit_log_odds`; then the threshold, see `default_threshold`.
+        """
+        plain = {"temperature": 1.0, "log_odds": (1.0, 0.0), "min_confidence": 0.0}
+        indexer = replace(indexer, **plain)
+        indexer = replace(indexer, temperature=self._temperature(indexer))
+        crystal = self._measured(indexer, self._many(2, empty=False))
+        wrong = crystal["angle_deg"] >= RIGHT_DEG
+        log_odds = fit_log_odds(crystal["confidence"], ~wrong)
+        indexer = replace(indexer, log_odds=log_odds)
+        empty = self._measured(indexer, self._many(3, empty=True))
+        known = crystal["indexed"]
+        confidence = with_log_odds(crystal["confidence"][known], *log_odds)
+        taken = empty["confidence"] * empty["indexed"]
+        return indexer.with_min_confidence(default_threshold(confidence, wrong[known], taken))
+
+    def _temperature(self, indexer: NetworkIndexer) -> float:
+        """Return the temperature of the least cross entropy of confidence and right answers.
+
+        Source: Guo et al., ICML 2017.
         """
         from scipy.optimize import minimize_scalar
 
-        batches = self._batches(
-            min(CALIBRATED_ON, self.settings.validation_patterns), 2, empty=False
-        )
+        patterns = min(TEMPERED_ON, self.settings.validation_patterns)
+        batches = list(self._batches(patterns, 2, empty=False))
         outputs = [self.objective.output(indexer.network, batch) for batch in batches]
 
         def cross_entropy(log_temperature: float) -> float:
@@ -83,7 +116,7 @@ class Validation:
             losses = []
             for output, batch in zip(outputs, batches, strict=True):
                 found = tempered.answers(output)
-                confidence = np.clip(found.score[:, 0].astype(float), 1e-6, 1 - 1e-6)
+                confidence = np.clip(found.score[:, 0].astype(float), TINY, 1 - TINY)
                 angle = _apart_deg(indexer, found.euler_deg[:, 0], batch["matrix"])
                 losses.append(-np.log(np.where(angle < RIGHT_DEG, confidence, 1 - confidence)))
             return float(np.concatenate(losses).mean())
@@ -91,34 +124,27 @@ class Validation:
         best = minimize_scalar(
             cross_entropy, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.03}
         )
-        indexer = replace(indexer, temperature=math.exp(best.x), min_confidence=0.0)
-        nothing = self._measured(
-            indexer, self._batches(self.settings.validation_patterns, 3, empty=True)
-        )
-        threshold = np.quantile(nothing["confidence"] * nothing["indexed"], REJECTED)
-        return indexer.with_min_confidence(float(threshold))
+        return math.exp(best.x)
 
     def summary(self, indexer: NetworkIndexer) -> dict[str, Any]:
         """Return the figures of a model card.
 
-        Angles are over all crystalline patterns, also those that the threshold rejects; the last
-        two are of patterns of which half show vacuum or amorphous material.
+        Angles, reliability and risk are over all crystalline patterns, also those that the
+        threshold rejects; `validation_empty_rejected` is of vacuum and amorphous material.
         """
-        crystal = self._measured(indexer, self._crystal)
-        nothing = self._measured(
-            indexer, self._batches(self.settings.validation_patterns, 4, empty=True)
-        )
+        crystal = self._measured(indexer, self._many(5, empty=False))
+        nothing = self._measured(indexer, self._many(4, empty=True))
+        confidence, wrong = crystal["confidence"], crystal["angle_deg"] >= RIGHT_DEG
         return {
             **{
                 f"validation_{name.removeprefix('validation_')}": value
                 for name, value in _figures(crystal).items()
             },
-            "validation_expected_calibration_error": expected_calibration_error(
-                crystal["confidence"], crystal["angle_deg"] < RIGHT_DEG
-            ),
+            "validation_expected_calibration_error": expected_calibration_error(confidence, ~wrong),
             "validation_crystal_indexed": float(crystal["indexed"].mean()),
             "validation_empty_rejected": float(1 - nothing["indexed"].mean()),
-            "validation_patterns": len(crystal["indexed"]),
+            "validation_patterns": len(confidence),
+            **confidence_curves(confidence, wrong),
         }
 
     def _measured(self, indexer: NetworkIndexer, batches: Batches) -> dict[str, np.ndarray]:
@@ -139,6 +165,32 @@ class Validation:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def recalibrated(indexer: NetworkIndexer, data: str | Path) -> NetworkIndexer:
+    """Return a trained indexer calibrated and measured again, without training it again.
+
+    Args:
+        indexer: that `train` made, on any device.
+        data: the data set of its training, whose held-out patterns are taken.
+
+    Raises:
+        CheckpointError: it was trained on another data set.
+        SettingsError: it is untrained, or the data set holds nothing out.
+    """
+    if not indexer.training:
+        raise SettingsError("The model is untrained: there is nothing to calibrate.")
+    settings = TrainingSettings.of(indexer.training)
+    if (there := read_recipe(data).id) != indexer.recipe.id:
+        raise CheckpointError(
+            f"{data} has id {there}, the model was trained on {indexer.recipe.id}: calibrate it on "
+            "the data set of its training."
+        )
+    if not Validation.is_possible(data, settings):
+        raise SettingsError(f"{data} holds no patterns out: there is nothing to calibrate on.")
+    validation = Validation(data, Objective.of(indexer, settings, indexer.device), settings)
+    indexer = validation.calibrated(indexer)
+    return replace(indexer, training={**indexer.training, **validation.summary(indexer)})
+
+
 def _figures(measured: dict[str, np.ndarray]) -> dict[str, float]:
     angle = measured["angle_deg"]
     return {
@@ -150,31 +202,16 @@ def _figures(measured: dict[str, np.ndarray]) -> dict[str, float]:
     }
 
 
-def expected_calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Return the mean difference of confidence and share of right answers, over equal bins of 0..1.
-
-    Args:
-        confidence: 0..1, shape (n,).
-        right: bool, shape (n,).
-        bins: of equal width, weighted by what falls in them.
-
-    Source: Naeini et al., AAAI 2015.
-    """
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    surplus = np.bincount(which, confidence - right, minlength=bins)
-    return float(np.abs(surplus).sum() / len(confidence))
-
-
 def _first(
     stream: PatternStream, objective: Objective, patterns: int
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield augmented batches of so many patterns in all."""
-    number = 0
-    while patterns > 0:
+    for number in range(len(stream)):
+        if patterns <= 0:
+            return
         batch = objective.augmented(stream[number], number // stream.batches_per_epoch)
         yield {name: column[:patterns] for name, column in batch.items()}
         patterns -= len(batch["pattern"])
-        number += 1
 
 
 def _apart_deg(indexer: NetworkIndexer, euler_deg: np.ndarray, truth: torch.Tensor) -> np.ndarray:
