@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from hub_server import TOKEN
 
 from zoneaxis.dataset_builder.recipe import preset
-from zoneaxis.models.indexer import create_indexer
+from zoneaxis.models.indexer import NetworkIndexer, create_indexer
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.scans.writing import write_scan
 
@@ -86,6 +87,32 @@ def test_export(run, model, tmp_path):
     assert done.code == 0, done.err
     size = (tmp_path / "net.onnx").stat().st_size / 1e6
     assert done.out == f"{tmp_path / 'net.onnx'}, {size:.1f} MB\n"
+
+
+def test_a_folder_anew(run, fails, work, tiny_dataset, tmp_path):
+    """In half of the space, calibrated again, with figures that somebody measured."""
+    rows = [{"set": "plain", "label": "network", "condition": "a", "n": 9, "within_5": 0.75}]
+    figures = tmp_path / "accuracy.json"
+    figures.write_text(json.dumps({"rows": rows}))
+    out = tmp_path / "small"
+    command = "export", work / "model", "--out", out
+    done = run(*command, "--half", "--data", tiny_dataset, "--accuracy", figures)
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"{out}, ")
+    sizes = [(f / "model.safetensors").stat().st_size for f in (work / "model", out)]
+    assert sizes[1] < 0.56 * sizes[0]
+    before, after = map(NetworkIndexer.from_pretrained, (work / "model", out))
+    assert after.log_odds == pytest.approx(before.log_odds, rel=0.05)
+    assert after.training["accuracy"][0]["within_5"] == 0.75
+    assert "| network | 9 |" in (out / "README.md").read_text()
+    assert run("index", work / "scan.hspy", "--model", out, "--out", tmp_path / "m.ang").code == 0
+
+    onnx = "export", work / "model", "--out", tmp_path / "net.onnx"
+    fails("are for folders, which ONNX is not", *onnx, "--half")
+    fails("ONNX files end in .onnx, other models are folders", *onnx[:-1], tmp_path / "net.pt")
+    figures.write_text("{}")
+    fails("is not what bench_accuracy.py writes", *command, "--accuracy", figures)
+    fails("cannot be read", *command, "--accuracy", tmp_path / "none.json")
 
 
 def test_a_wrong_token(elsewhere, hub, tiny_dataset, monkeypatch):

@@ -13,12 +13,14 @@ from zoneaxis.dataset_builder.scan_recipe import ScanRecipe
 from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.orientations import matrices_from_euler, misorientation_deg
 from zoneaxis.models.card_figures import (
+    confidence_figure,
     direction_probabilities,
     example_patterns,
     ipf_figure,
     training_figure,
     write_figures,
 )
+from zoneaxis.models.confidence import confidence_curves
 from zoneaxis.models.indexer import NetworkIndexer
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.scans.indexing import Indexed
@@ -47,6 +49,20 @@ def test_the_course_of_training():
     assert loss == {"training": [(100, 8), (200, 4), (300, 3)], "validation": [(100, 9)]}
     assert shares == {"within 5°": [(100, 10), (200, 50), (300, 75)]}
     assert median == {"validation": [(100, 30), (200, 9)]}
+
+
+def test_how_honest_a_confidence_is():
+    curves_of = confidence_curves(np.linspace(0.5, 0.95, 100), np.arange(100) < 20)
+    figure = confidence_figure(curves_of)
+    assert {"confidence (%)", "within 5°", "beyond 5° (%)"} <= set(drawn(figure))
+    honest, risky = figure.axes
+    stated, right = honest.lines[1].get_xydata().T
+    np.testing.assert_allclose(right, [100 * 2 / 22, 100, 100, 100, 100])
+    assert (np.diff(stated) > 0).all()
+    assert sum(bar.get_height() for bar in honest.patches) == pytest.approx(100)
+    coverage, risk = risky.lines[0].get_xydata().T
+    assert (coverage[-1], risk[-1]) == pytest.approx((100, 20))
+    assert risk[coverage < 80].max() == 0
 
 
 def test_a_training_without_validation():

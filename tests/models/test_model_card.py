@@ -178,7 +178,8 @@ def test_heads_and_backbones(trained, recipe, nickelate, tmp_path):
     fine_tuned = {**TRAINING, "fine_tuned_from": "user/model"}
     text = text_of(tmp_path, trained, training=fine_tuned)
     assert "| fine-tuned from | user/model |" in text
-    assert text.count("user/model") == 1
+    assert "zoneaxis train --data dataset --from user/model --images 640" in text
+    assert text.count("user/model") == 2
 
 
 def test_a_measured_scan_is_no_simulation(trained, nickelate, tmp_path):

@@ -136,7 +136,7 @@ def test_the_result_says_how_it_came_about(tiny_dataset):
     assert 0 <= found["validation_expected_calibration_error"] <= 1
     assert 0 < found["validation_median_deg"] < 120
     assert [epoch["images"] for epoch in found["history"]] == [32, 64]
-    assert found["history"][-1]["validation_loss"] == found["validation_loss"]
+    assert found["validation_measured_on"] == 50 * 2  # so often each of two held-out patterns
     assert found["history"][0]["seconds"] < found["history"][1]["seconds"]
     assert trained.min_confidence >= 0
     assert trained.temperature > 0
@@ -171,12 +171,26 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tiny_dataset, tmp_path
     assert rest[1:] == whole[8:]  # from the checkpoint after 8 steps; the first call reports it
     assert_equal_weights(resumed, expected)
     assert figures(resumed) == figures(expected)
-    assert (resumed.temperature, resumed.min_confidence) == (
-        expected.temperature,
-        expected.min_confidence,
-    )
+    for name in ("temperature", "log_odds", "min_confidence"):
+        assert getattr(resumed, name) == getattr(expected, name)
     assert not (tmp_path / "out" / "checkpoint.safetensors").exists()
     assert_equal_weights(NetworkIndexer.from_pretrained(tmp_path / "out"), expected)
+
+
+def test_a_run_can_be_finished_early(tiny_dataset, tmp_path):
+    chosen, out = settings(**RUNS[POLAR]), tmp_path / "out"
+    with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is not there: there is no"):
+        train(tiny_dataset, chosen, out, finish=True)
+    with pytest.raises(StopError):
+        train(tiny_dataset, chosen, out, progress=recorded([], 10))
+    early = train(tiny_dataset, chosen, out, finish=True)
+    assert early.training["images"] == early.training["history"][-1]["images"] == 128
+    assert early.training["validation_within_5_deg"] >= 0
+    assert early.temperature != 1
+    assert_equal_weights(NetworkIndexer.from_pretrained(out), early)
+    assert (out / "checkpoint.safetensors").exists()  # which can still go on
+    (out / "config.json").unlink()
+    assert_equal_weights(train(tiny_dataset, chosen, out), train(tiny_dataset, chosen))
 
 
 def arguments(data: Path, out: Path, run: dict) -> list[str]:

@@ -1,6 +1,7 @@
 """Typed facts and templates -> the README.md of a data set or a model."""
 
 from zoneaxis.cards.facts import (
+    AccuracyFacts,
     ColumnFacts,
     ConfigFacts,
     CrystalFacts,
@@ -12,6 +13,7 @@ from zoneaxis.cards.facts import (
 from zoneaxis.cards.render import render_dataset_card, render_model_card
 
 __all__ = [
+    "AccuracyFacts",
     "ColumnFacts",
     "ConfigFacts",
     "CrystalFacts",

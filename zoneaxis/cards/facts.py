@@ -135,6 +135,29 @@ class MetricFacts:
 
 
 @dataclass(frozen=True)
+class AccuracyFacts:
+    """Figures of a method on a set of known patterns, in each condition; None: not measured.
+
+    Attributes:
+        set: of patterns, "multislice, plain".
+        method: "network", or what it is compared with.
+        patterns: how many of them, at most.
+        median_deg: misorientation.
+        within_2: share within 2 degrees, 0 to 1.
+        within_5: share within 5 degrees, 0 to 1.
+        patterns_per_s: from file to map.
+    """
+
+    set: str
+    method: str
+    patterns: int
+    median_deg: tuple[float | None, ...]
+    within_2: tuple[float | None, ...]
+    within_5: tuple[float | None, ...]
+    patterns_per_s: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """A trained network.
 
@@ -156,7 +179,13 @@ class ModelFacts:
         dataset_repository: the training set on the Hub, if it is there.
         fine_tuned_from: the model whose weights it began with, if any.
         temperature: that its outputs are divided by before they become probabilities.
+        log_odds: slope and offset that make its confidence of their probability.
         confidence_threshold: below it a pattern is marked not indexed, if there is one.
+        thresholds: (risk, threshold, coverage): what confidence leaves so small a share of wrong
+            orientations, and keeps which share of the crystals.
+        conditions: (name, description) of those in `accuracy`, in its order.
+        accuracy: on patterns that nobody simulated for training, beside other methods.
+        commands: lines of a shell that make the model again.
         limits: sentences that come after the limits which every such model has.
         figures: pictures in the folder.
         license: an identifier of the Hub.
@@ -179,7 +208,12 @@ class ModelFacts:
     dataset_repository: str | None = None
     fine_tuned_from: str | None = None
     temperature: float = 1.0
+    log_odds: tuple[float, float] = (1.0, 0.0)
     confidence_threshold: float | None = None
+    thresholds: tuple[tuple[float, float, float], ...] = ()
+    conditions: tuple[tuple[str, str], ...] = ()
+    accuracy: tuple[AccuracyFacts, ...] = ()
+    commands: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     figures: tuple[FigureFacts, ...] = ()
     license: str = "gpl-3.0"

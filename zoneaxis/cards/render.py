@@ -4,6 +4,7 @@ Source: the Hub's documentation of dataset cards, model cards and `configs:`.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,9 +87,14 @@ def _render(template: str, header: CardData, facts: DatasetFacts | ModelFacts) -
         keep_trailing_newline=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(text=_text, number="{:g}".format)
+    environment.filters.update(text=_text, number="{:g}".format, each=_each)
     body = environment.get_template(template).render(asdict(facts))
     return f"---\n{header.to_yaml()}\n---\n\n{body.strip()}\n"
+
+
+def _each(values: Sequence[float | None], form: str) -> str:
+    """Return the values of several conditions in a cell of a table."""
+    return " / ".join("-" if value is None else form.format(value) for value in values)
 
 
 def _text(value: str) -> str:

@@ -31,7 +31,7 @@ COMMANDS = {
     models.train: "zoneaxis train --data dataset --out model",
     scans.calibrate: "zoneaxis calibrate scan.blo --crystal LiNiO2 --json cal.json --figure c.png",
     scans.virtual: "zoneaxis virtual scan.blo --detector dark-field --out df.png --figure df.pdf",
-    maps.index: "zoneaxis index scan.blo --model model --out map.ang",
+    maps.index: "zoneaxis index scan.blo --out map.ang",
     maps.match: "zoneaxis match scan.blo --crystal LiNiO2 --out map.ang",
     phantoms.phantom: "zoneaxis phantom --out phantom.hspy",
     comparisons.compare: "zoneaxis compare a.ang b.ang --crystal LiNiO2 --scan a.blo --out a.html",

@@ -99,6 +99,9 @@ def train(
     ] = UNSET,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read ahead.")] = 0,
     seed: Seed = 0,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Train no further: make a model of the checkpoint.")
+    ] = False,
 ) -> None:
     """Train a network on a data set, with augmentations drawn while streaming.
 
@@ -115,7 +118,9 @@ def train(
     if speaks and (out / NAME).exists():
         say(f"Going on from {out / NAME}")
     with progress_bar("training", "patterns", "loss") if speaks else nullcontext() as advance:
-        indexer = train_model(data, settings, out, start, workers=workers, progress=advance)
+        indexer = train_model(
+            data, settings, out, start, workers=workers, progress=advance, finish=finish
+        )
     if not speaks:
         return
     for name, value in indexer.training.items():

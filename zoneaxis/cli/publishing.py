@@ -1,13 +1,19 @@
 """`zoneaxis publish` and `export`: data sets and models for others."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoneaxis.cli.options import MODEL
 from zoneaxis.cli.terminal import say
 from zoneaxis.errors import SettingsError
+
+if TYPE_CHECKING:
+    from zoneaxis.models.indexer import NetworkIndexer
+
+OTHER_KINDS = {".pt", ".pth", ".bin", ".safetensors", ".json"}
 
 
 def publish(
@@ -47,17 +53,52 @@ def publish(
 
 def export(
     model: Annotated[str, typer.Argument(help=MODEL)],
-    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    out: Annotated[Path, typer.Option(help="ONNX file, or a folder for a model of zoneaxis.")],
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights in half precision: half of the space.")
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set of its training: calibrate and measure the model again."),
+    ] = None,
+    accuracy: Annotated[
+        Path | None, typer.Option(help="Figures for the card, what bench_accuracy.py wrote.")
+    ] = None,
 ) -> None:
-    """Write a network as ONNX, for programs without torch; needs the extra onnx of the package.
+    """Write a network as ONNX, for programs without torch, or a model's folder anew.
 
-    Its metadata "zoneaxis" tell how patterns are prepared and what the outputs mean.
+    ONNX needs the extra onnx of the package; its metadata "zoneaxis" tell how patterns are prepared
+    and what the outputs mean. A folder may be smaller, calibrated again, or know more figures.
     """
     from zoneaxis.files import require_writable
     from zoneaxis.models.indexer import NetworkIndexer
 
-    if out.suffix != ".onnx":
-        raise SettingsError(f"{out}: ONNX files end in .onnx.")
+    as_onnx = out.suffix == ".onnx"
+    if as_onnx and (half or data or accuracy):
+        raise SettingsError(
+            "--half, --data and --accuracy are for folders, which ONNX is not: leave them out."
+        )
+    if not as_onnx and (out.suffix in OTHER_KINDS or out.is_file()):
+        raise SettingsError(f"{out}: ONNX files end in .onnx, other models are folders.")
     require_writable(out)
-    size = NetworkIndexer.from_pretrained(model).export_onnx(out).stat().st_size
+    indexer = NetworkIndexer.from_pretrained(model)
+    if as_onnx:
+        size = indexer.export_onnx(out).stat().st_size
+    else:
+        indexer = _renewed(indexer, data, accuracy)
+        indexer.save_pretrained(out, figures=True, half=half)
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     say(f"{out}, {size / 1e6:.1f} MB")
+
+
+def _renewed(
+    indexer: "NetworkIndexer", data: str | None, accuracy: Path | None
+) -> "NetworkIndexer":
+    """Return a model as it is to be written."""
+    from zoneaxis.models.validation import recalibrated
+    from zoneaxis.models.yardstick import read_accuracy
+
+    if accuracy is not None:
+        training = {**indexer.training, "accuracy": read_accuracy(accuracy)}
+        indexer = replace(indexer, training=training)
+    return indexer if data is None else recalibrated(indexer, data)

@@ -13,8 +13,10 @@ from zoneaxis.dataset_builder.card import crystal_facts
 from zoneaxis.dataset_builder.recipe import PatternRecipe, ScanRecipe
 from zoneaxis.errors import HubError
 from zoneaxis.files import atomic_path
+from zoneaxis.models.commands import commands
 from zoneaxis.models.labels import OrientationLabels
 from zoneaxis.models.preprocessing import CartesianInput, PolarInput
+from zoneaxis.models.yardstick import CONDITIONS, accuracy_facts
 
 # key in `training`: name, unit, factor into it, whether higher is better
 METRICS = {
@@ -29,6 +31,7 @@ METRICS = {
 UNITS = {"_deg": "degrees", "_px": "pixels", "_inv_angstrom": "1/Å", "_mrad": "mrad", "_nm": "nm"}
 # Settings that stand in the card's first table or its header.
 ELSEWHERE = ("model", "head", "extras", "fine_tuned_from", "dataset_repository")
+RISKS = (0.2, 0.1, 0.05, 0.02, 0.01)
 MOST_PARTS = 8  # of a setting that is a list
 VALIDATION = "simulated patterns, augmented, of directions held out of training"
 SCAN_VALIDATION = "measured patterns, augmented, of grains held out of training"
@@ -152,8 +155,13 @@ def model_facts(
         dataset_repository=training.get("dataset_repository"),
         fine_tuned_from=training.get("fine_tuned_from"),
         temperature=temperature,
+        log_odds=log_odds,
         confidence_threshold=min_confidence or None,
-        limits=tuple(_limits(preprocess, training, bool(metrics), measured)),
+        thresholds=tuple(_thresholds(training.get("risk_coverage", ()))),
+        conditions=tuple(CONDITIONS.items()),
+        accuracy=accuracy_facts(training.get("accuracy", ())),
+        commands=commands(recipe, training),
+        limits=tuple(_limits(preprocess, recipe, training, bool(metrics))),
         figures=figures,
     )
 
@@ -200,8 +208,20 @@ def _metrics(training: Mapping[str, Any], dataset: str) -> Iterator[MetricFacts]
                 higher_is_better=higher,
                 dataset=dataset,
                 split="validation",
-                patterns=training["validation_patterns"],
+                patterns=training.get("validation_measured_on", training["validation_patterns"]),
             )
+
+
+def _thresholds(curve: Sequence[Sequence[float]]) -> Iterator[tuple[float, float, float]]:
+    """Yield risk, least confidence and the largest coverage with so little risk, if there is one.
+
+    Args:
+        curve: (coverage, risk, least confidence) for rising coverage.
+    """
+    for largest in RISKS:
+        fine = [(threshold, coverage) for coverage, risk, threshold in curve if risk <= largest]
+        if fine:
+            yield largest, *fine[-1]
 
 
 def _training_rows(recipe: PatternRecipe, training: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -248,17 +268,18 @@ def _unit(name: str) -> str:
 
 def _limits(
     preprocess: PolarInput | CartesianInput,
+    recipe: PatternRecipe,
     training: Mapping[str, Any],
     validated: bool,
-    measured: bool,
 ) -> Iterator[str]:
     if not training:
         yield "It is untrained: its weights are what it was initialized with."
     if not training.get("augmentation", {}).get("second_grain_probability"):
         yield "It has seen one perfect crystal at a time: where grains overlap it may find either."
-    yield "Voltage, convergence, precession and thickness beyond those below were never tested."
+    yield f"Trained for {trained_for(recipe)}: what is beyond was never tested."
     yield f"Patterns are to reach {preprocess.outer_inv_angstrom:.2f} 1/Å; less loses accuracy."
     if validated:
+        measured = isinstance(recipe, ScanRecipe)
         other, kind = ("another", "one scan") if measured else ("a real", "simulated patterns")
         yield (
             f"The figures above are of {kind}; on {other} scan they may be worse. Compare a map "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +32,7 @@ from zoneaxis.scans.indexing import Indexed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
     from torch import nn
 
 EXAMPLES = 3
@@ -49,6 +51,12 @@ TRAINING = (
     "The course of the training against the augmented patterns seen: the loss, and on held-out "
     "patterns the shares within 2 and 5 degrees of the truth and of the right class, and the "
     "median misorientation."
+)
+CONFIDENCE = (
+    "Left, the share of orientations within 5 degrees of the truth against the confidence that the "
+    "network states, on held-out augmented patterns (an honest one lies on the diagonal), and how "
+    "the patterns are spread over it (bars). Right, the share of wrong orientations that is left "
+    "when only the most confident patterns are kept."
 )
 IPF = (
     "Simulated patterns without noise, {thickness:g} nm thick, and below each the probability that "
@@ -92,12 +100,25 @@ def write_figures(folder: Path, indexer: TrainedIndexer) -> tuple[FigureFacts, .
 
     caption = IPF.format(thickness=_thickness_nm(indexer.recipe))
     figures = [("ipf", caption, partial(ipf_figure, indexer))]
+    if "reliability" in indexer.training:
+        figures.insert(0, ("confidence", CONFIDENCE, partial(confidence_figure, indexer.training)))
     if history := indexer.training.get("history"):
         figures.insert(0, ("training", TRAINING, partial(training_figure, history)))
     for name, _, draw in figures:
-        with atomic_path(folder / FIGURES / f"{name}.png") as path, mpl.rc_context(STYLE):
-            draw().savefig(path, metadata={"Software": None})
+        with mpl.rc_context(STYLE):
+            image = _flat(draw())
+        with atomic_path(folder / FIGURES / f"{name}.png") as path:
+            image.save(path, "PNG", optimize=True)
     return tuple(FigureFacts(name, caption) for name, caption, _ in figures)
+
+
+def _flat(figure: "Figure") -> "Image":
+    """Return a figure in 256 colors, a third of the size; it comes with the package."""
+    from PIL import Image
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    return Image.open(drawn).convert("RGB").quantize(256)
 
 
 def training_figure(history: Sequence[Mapping[str, float | None]]) -> "Figure":
@@ -141,6 +162,31 @@ def _draw_course(
             ax.plot(images[known], values[known], ".-", markersize=3, linewidth=1, label=name)
     if ax.lines:
         ax.legend(frameon=False)
+
+
+def confidence_figure(training: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
+    """Draw how often orientations of each confidence are right, and risk against coverage.
+
+    Args:
+        training: with what `confidence_curves` returns.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    honest, risky = figure.subplots(1, 2)
+    patterns, stated, right = 100 * np.array(training["reliability"]).T
+    honest.bar(stated, 100 * patterns / patterns.sum(), 4, color="0.85", label="all patterns")
+    honest.plot([0, 100], [0, 100], ":", color="gray", linewidth=1)
+    honest.plot(stated, right, ".-", linewidth=1, markersize=8, label="within 5°")
+    honest.set(xlabel="confidence (%)", ylabel="share (%)", xlim=(0, 100), ylim=(0, 100))
+    honest.legend(frameon=False)
+    coverage, risk, _ = 100 * np.array(training["risk_coverage"]).T
+    risky.plot(coverage, risk, ".-", linewidth=1, markersize=4)
+    risky.set(xlabel="most confident patterns kept (%)", ylabel="beyond 5° (%)", xlim=(0, 100))
+    risky.set_ylim(0, max(1.1 * risk.max(), 1))
+    for ax in (honest, risky):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def ipf_figure(indexer: TrainedIndexer) -> "Figure":

@@ -26,7 +26,7 @@ from zoneaxis.models.preprocessing import CartesianInput, PolarInput
 from zoneaxis.models.pretrained import find_pretrained, require_crystal
 from zoneaxis.models.publish import publish
 from zoneaxis.models.registry import create_network, input_kind, network_arguments
-from zoneaxis.models.shipped import DEFAULT_MODEL
+from zoneaxis.models.shipped import DEFAULT_MODEL, SHIPPED
 from zoneaxis.scans.indexing import Indexed, require_frame
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ class NetworkIndexer:
         folder = Path(folder)
         write_checkpoint(folder, **vars(self), half=half)
         drawn = write_figures(folder, self) if figures else ()
-        write_card(folder, replace(self._facts(), figures=drawn))
+        place = folder.name if folder.resolve().parent == SHIPPED else ModelFacts.location
+        write_card(folder, replace(self._facts(), figures=drawn, location=place))
         return folder
 
     def _facts(self) -> ModelFacts:

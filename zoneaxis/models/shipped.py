@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-SHIPPED = Path(__file__).parents[1] / "pretrained"
+SHIPPED = Path(__file__).resolve().parents[1] / "pretrained"
 DEFAULT_MODEL = "zoneaxis_polar_small.linio2_v1"  # timm's way: architecture.tag

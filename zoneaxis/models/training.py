@@ -36,6 +36,7 @@ def train(
     *,
     workers: int = 0,
     progress: Progress | None = None,
+    finish: bool = False,
 ) -> NetworkIndexer:
     """Train a network and return it as an indexer, with its figures on held-out patterns.
 
@@ -55,11 +56,13 @@ def train(
         workers: further processes of each, which read the data set ahead.
         progress: called after each step with (patterns since the last call, patterns in all,
             loss of the step), in the main process.
+        finish: take no further step: make a model of what the checkpoint holds, which stays.
 
     Raises:
         DatasetError: not a data set.
         SettingsError: no such network, or one that does not fit labels, patterns or processes.
-        CheckpointError: `out` holds another run, or `start` is of another crystal.
+        CheckpointError: `out` holds another run, or none to finish, or `start` is of another
+            crystal.
         TrainingError: the loss is no longer a number.
     """
     settings = settings or TrainingSettings()
@@ -81,12 +84,16 @@ def train(
         if checkpoint:
             accelerator.init_trackers("logs")
         fitting = Fitting(data, settings, indexer, run, accelerator, checkpoint, identity)
-        fitting.go(workers, progress)
-        trained = fitting.result(values)
+        if not finish:
+            fitting.go(workers, progress)
+        elif not run.step:
+            raise CheckpointError(f"{checkpoint} is not there: there is no training to finish.")
+        trained = fitting.result({**values, "images": run.step * settings.batch_size})
     if checkpoint and accelerator.is_main_process:
         _require_untrained(out)  # another training may have been quicker
         trained.save_pretrained(out, figures=True)
-        checkpoint.unlink(missing_ok=True)
+        if run.step == settings.steps:
+            checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return trained

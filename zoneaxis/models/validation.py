@@ -143,7 +143,7 @@ class Validation:
             "validation_expected_calibration_error": expected_calibration_error(confidence, ~wrong),
             "validation_crystal_indexed": float(crystal["indexed"].mean()),
             "validation_empty_rejected": float(1 - nothing["indexed"].mean()),
-            "validation_patterns": len(confidence),
+            "validation_measured_on": len(confidence),
             **confidence_curves(confidence, wrong),
         }
 
