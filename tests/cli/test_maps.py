@@ -1,7 +1,10 @@
 """`index` and `match`: phases, runs that are stopped, workers, and what users get wrong."""
 
 import os
+import sys
+from dataclasses import replace
 from shutil import copytree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +73,37 @@ def test_index_without_a_model(run, fails, work, silver, tmp_path, monkeypatch):
     assert run(*command, "--crystal", "LiNiO2").code == 0
     words = f"{DEFAULT_MODEL} is a model of LiNiO2 (space group 166, not 225): take one of Ag, or"
     fails(f"{words} train it: `zoneaxis build --crystal CIF", *command, "--crystal", silver)
+
+
+# Bloch waves
+
+
+class Refined:
+    """Stands in for RefinedIndexer: keeps what the proposer says, as sure as can be."""
+
+    def __init__(self, proposer, crystal, optics) -> None:
+        self.proposer, self.crystals, self.optics = proposer, (crystal,), optics
+
+    def index(self, patterns, pixel):
+        found = self.proposer.index(patterns, pixel)
+        kind = type(self.proposer).__name__
+        extra = {kind: np.full(len(patterns), self.optics.precession_deg)}
+        return replace(found, properties=found.properties | extra)
+
+
+def test_bloch_waves_decide(run, fails, work, silver, tmp_path, monkeypatch):
+    module = SimpleNamespace(RefinedIndexer=Refined)
+    monkeypatch.setitem(sys.modules, "zoneaxis.evaluation.refined_indexer", module)
+    out = tmp_path / "m.h5"
+    index = "index", work / "scan.hspy", "--model", work / "model", "--out", out
+    assert run(*index, "--refine", "--precession-deg", 0.5).code == 0
+    assert (OrientationMap.load(out).properties["NetworkIndexer"] == 0.5).all()
+    fails("--k-max has no effect without --refine", *index, "--k-max", 1.5)
+    match = "match", work / "scan.hspy", "--step-deg", 10, "--out", out, "--refine", "bloch_waves"
+    assert run(*match).code == 0
+    assert (OrientationMap.load(out).properties["TemplateIndexer"] == 0).all()
+    phases = "--crystal", "LiNiO2", "--crystal", silver
+    assert run(*match, *phases).code == 0
 
 
 # Runs that are stopped

@@ -36,12 +36,14 @@ from zoneaxis.errors import ScanError, SettingsError
 from zoneaxis.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from zoneaxis.diffraction.optics import Optics
     from zoneaxis.scans.indexing import Indexer
     from zoneaxis.scans.orientation_map import OrientationMap
     from zoneaxis.scans.partial_map import PartialMap
     from zoneaxis.scans.scan import Scan
 
 HOW = {"out", "workers", "scheduler", "min_reliability"}  # what each point gets is the same
+OPTICS = ("voltage_kv", "convergence_mrad", "precession_deg", "k_max")
 KEPT = "what is done is kept, and the same command goes on"
 Workers = Annotated[
     int | None, typer.Option(help="Processes of one thread each; default: one of all threads.")
@@ -60,6 +62,7 @@ class Refinement(StrEnum):
     ORIENTATION = "orientation"
     CAMERA_LENGTH = "camera_length"
     CENTER = "center"
+    BLOCH_WAVES = "bloch_waves"
     NOTHING = "nothing"
 
 
@@ -85,6 +88,18 @@ def index(
         typer.Option(help="Mark points with less as not indexed, 0 to 1; default: the model's."),
     ] = None,
     min_reliability: MinReliability = 0.0,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Compare the best orientations and their false friends with Bloch waves: finer, "
+            "slower, for the optics that follow.",
+        ),
+    ] = False,
+    voltage_kv: Voltage = 300.0,
+    convergence_mrad: Convergence = 1.5,
+    precession_deg: Precession = 0.0,
+    k_max: LargestK = 1.8,
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -94,12 +109,19 @@ def index(
     from zoneaxis.models.indexer import NetworkIndexer
     from zoneaxis.models.pretrained import find_pretrained
 
-    def load() -> tuple[NetworkIndexer, list[Path]]:
+    if not refine:
+        source = context.get_parameter_source
+        if vain := [name for name in OPTICS if source(name).name != "DEFAULT"]:
+            option = vain[0].replace("_", "-")
+            raise SettingsError(f"--{option} has no effect without --refine: leave it out.")
+
+    def load() -> tuple["Indexer", list[Path]]:
         wanted = None if crystal is None else load_crystal(crystal)
         folder = find_pretrained(model)
         indexer = NetworkIndexer.from_pretrained(folder, crystal=wanted)
         say(f"{model} for {indexer.crystal.name}: trained for {trained_for(indexer.recipe)}")
-        return indexer.with_min_confidence(min_confidence), [folder]
+        indexer = indexer.with_min_confidence(min_confidence)
+        return _refined(indexer, context.params) if refine else indexer, [folder]
 
     _index(load, context.params)
 
@@ -135,7 +157,10 @@ def match(
     min_reliability: MinReliability = 0.0,
     refine: Annotated[
         list[Refinement],
-        typer.Option(help="What is refined beyond the templates' spacing; several times for more."),
+        typer.Option(
+            help="What is refined beyond the templates' spacing; several times for more. "
+            "bloch_waves compares the best solutions and their false friends with dynamical ones."
+        ),
     ] = (Refinement.ORIENTATION,),
     dynamical_nm: Annotated[
         list[float] | None,
@@ -159,28 +184,44 @@ def match(
     With several crystals each point gets the phase whose best template matches best.
     """
     from zoneaxis.diffraction.crystal import load_crystal
-    from zoneaxis.diffraction.optics import Optics
     from zoneaxis.evaluation.template_matching import TemplateIndexer, camera_scales
     from zoneaxis.scans.phase_indexer import PhaseIndexer
 
-    def of_phase(name: str) -> TemplateIndexer:
-        return TemplateIndexer(
+    own = [r.value for r in refine if r not in (Refinement.BLOCH_WAVES, Refinement.NOTHING)]
+
+    def of_phase(name: str) -> "Indexer":
+        indexer = TemplateIndexer(
             load_crystal(name),
-            Optics(voltage_kv, convergence_mrad, precession_deg, k_max),
+            _optics(context.params),
             step_deg=step_deg,
             n_best=n_best,
             min_q=min_q,
             min_agreement=min_agreement,
             camera_scales=camera_scales(camera_length_error),
             thicknesses_nm=dynamical_nm or (),
-            refine=[part.value for part in refine if part is not Refinement.NOTHING],
+            refine=own,
         )
+        return _refined(indexer, context.params) if Refinement.BLOCH_WAVES in refine else indexer
 
     def load() -> tuple["Indexer", list[Path]]:
         indexers = [of_phase(name) for name in crystal]
         return indexers[0] if len(indexers) == 1 else PhaseIndexer(indexers), []
 
     _index(load, context.params)
+
+
+def _optics(given: Mapping[str, Any]) -> "Optics":
+    from zoneaxis.diffraction.optics import Optics
+
+    return Optics(*(given[name] for name in OPTICS))
+
+
+def _refined(proposer: "Indexer", given: Mapping[str, Any]) -> "Indexer":
+    """Return an indexer of one crystal whose answers Bloch waves decide."""
+    from zoneaxis.evaluation.refined_indexer import RefinedIndexer
+
+    (crystal,) = proposer.crystals
+    return RefinedIndexer(proposer, crystal, _optics(given))
 
 
 def _index(load: Callable[[], tuple["Indexer", list[Path]]], given: Mapping[str, Any]) -> None:

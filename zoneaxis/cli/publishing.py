@@ -80,7 +80,7 @@ def export(
         )
     if not as_onnx and (out.suffix in OTHER_KINDS or out.is_file()):
         raise SettingsError(f"{out}: ONNX files end in .onnx, other models are folders.")
-    require_writable(out)
+    require_writable(out if as_onnx else out / "config.json")
     indexer = NetworkIndexer.from_pretrained(model)
     if as_onnx:
         size = indexer.export_onnx(out).stat().st_size

@@ -108,18 +108,17 @@ class Validation:
         from scipy.optimize import minimize_scalar
 
         patterns = min(TEMPERED_ON, self.settings.validation_patterns)
-        batches = list(self._batches(patterns, 2, empty=False))
-        outputs = [self.objective.output(indexer.network, batch) for batch in batches]
+        parts = [
+            (self.objective.output(indexer.network, batch), batch["matrix"])
+            for batch in self._batches(patterns, 2, empty=False)
+        ]
+        outputs, truth = (torch.cat(part) for part in zip(*parts, strict=True))
 
         def cross_entropy(log_temperature: float) -> float:
-            tempered = replace(indexer, temperature=math.exp(log_temperature))
-            losses = []
-            for output, batch in zip(outputs, batches, strict=True):
-                found = tempered.answers(output)
-                confidence = np.clip(found.score[:, 0].astype(float), TINY, 1 - TINY)
-                angle = _apart_deg(indexer, found.euler_deg[:, 0], batch["matrix"])
-                losses.append(-np.log(np.where(angle < RIGHT_DEG, confidence, 1 - confidence)))
-            return float(np.concatenate(losses).mean())
+            found = replace(indexer, temperature=math.exp(log_temperature)).answers(outputs)
+            confidence = np.clip(found.score[:, 0].astype(float), TINY, 1 - TINY)
+            right = _apart_deg(indexer, found.euler_deg[:, 0], truth) < RIGHT_DEG
+            return float(-np.log(np.where(right, confidence, 1 - confidence)).mean())
 
         best = minimize_scalar(
             cross_entropy, bounds=(-2.0, 2.0), method="bounded", options={"xatol": 0.03}
