@@ -316,16 +316,6 @@ def test_few_classes_leave_empty_places(labels):
     torch.testing.assert_close(matrices, matrices[:, :1].expand_as(matrices))
 
 
-@pytest.mark.parametrize("considered", [1, 20, 128, 2000])
-def test_likeliest_classes_are_those_of_the_plain_way(labels, considered):
-    generator = torch.Generator().manual_seed(3)
-    logits = torch.randn(6, labels.n_classes, generator=generator, dtype=torch.double)  # no ties
-    values, classes = labels._likeliest(logits, considered)
-    plain = logits[:, : labels.n_orientations].topk(considered, dim=1)
-    assert torch.equal(values, plain.values)
-    assert torch.equal(classes, plain.indices)
-
-
 def test_probabilities_are_those_of_a_softmax(labels):
     logits = 4 * torch.randn(3, labels.n_classes, generator=torch.Generator().manual_seed(5))
     _, mass, other = labels.n_best(logits, n_best=1, radius_deg=180, considered=10**6)

@@ -73,7 +73,13 @@ def compressed_polar(
         Shape (B, R, A).
     """
     polar = smooth_polar(
-        patterns, center_px, inv_angstrom_per_pixel, radii_inv_angstrom, n_angles, blur_inv_angstrom
+        patterns,
+        center_px,
+        inv_angstrom_per_pixel,
+        radii_inv_angstrom,
+        n_angles,
+        blur_inv_angstrom,
+        stride=max(1, int(blur_inv_angstrom / (2 * inv_angstrom_per_pixel))),
     )
     return (polar - ring_background(polar)).clamp_min(0) ** power
 

@@ -1,6 +1,6 @@
 """NetworkIndexer: a network with all that is needed to index a scan with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,21 +20,25 @@ from zoneaxis.models.checkpoint import read_checkpoint, require_calibration, wri
 from zoneaxis.models.confidence import with_log_odds
 from zoneaxis.models.export import export_onnx
 from zoneaxis.models.extras import properties, require_extras
-from zoneaxis.models.labels import OrientationLabels
+from zoneaxis.models.labels import CONSIDERED, OrientationLabels
+from zoneaxis.models.likeliest import Likeliest, likeliest
 from zoneaxis.models.precision import half_precision
 from zoneaxis.models.preprocessing import CartesianInput, PolarInput
 from zoneaxis.models.pretrained import find_pretrained, require_crystal
 from zoneaxis.models.publish import publish
 from zoneaxis.models.registry import create_network, input_kind, network_arguments
 from zoneaxis.models.shipped import DEFAULT_MODEL, SHIPPED
+from zoneaxis.models.threads import side_by_side
 from zoneaxis.scans.indexing import Indexed, require_frame
 
 if TYPE_CHECKING:
     from torch import nn
 
-BATCH = 32  # patterns in one pass: their 155,000 scores each then stay in the cache
+BATCH = 64  # patterns in one pass of a CPU: more would not fit into its cache
 ACCELERATOR_BATCH = 256  # to keep it busy
 N_BEST = 5
+
+Answers = tuple[torch.Tensor, ...]  # with a row each pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +117,7 @@ class NetworkIndexer:
         Raises:
             ScanError: the frame shows less than half of what the network has learned to look at.
         """
-        outputs = self._batches(patterns, inv_angstrom_per_pixel)
-        return self._indexed([self._found(part) for part in outputs])
+        return self._indexed(*self._answers(_best, patterns, inv_angstrom_per_pixel))
 
     def class_confidences(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> np.ndarray:
         """Return the probability of each class, vacuum and amorphous last, (n, n_classes).
@@ -123,8 +126,8 @@ class NetworkIndexer:
             patterns: as `index` takes them.
             inv_angstrom_per_pixel: size of a pixel.
         """
-        outputs = self._batches(patterns, inv_angstrom_per_pixel)
-        return torch.cat([self._probabilities(part).cpu() for part in outputs]).numpy()
+        (found,) = self._answers(_of_classes, patterns, inv_angstrom_per_pixel)
+        return found.numpy()
 
     def confidences(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> np.ndarray:
         """Return the probability of each of `labels.directions_deg`, over all in-plane bins.
@@ -136,14 +139,8 @@ class NetworkIndexer:
         Returns:
             Shape (n, directions).
         """
-        by_direction = [
-            self._probabilities(part)[:, : self.labels.n_orientations]
-            .unflatten(1, (-1, self.labels.bins))
-            .sum(dim=2)
-            .cpu()
-            for part in self._batches(patterns, inv_angstrom_per_pixel)
-        ]
-        return torch.cat(by_direction).numpy()
+        (found,) = self._answers(_of_directions, patterns, inv_angstrom_per_pixel)
+        return found.numpy()
 
     def decide(self, confidences: np.ndarray) -> Indexed:
         """Return the n best orientations for given probabilities; further outputs are left out.
@@ -160,10 +157,22 @@ class NetworkIndexer:
         Args:
             outputs: of the network, on any device, shape (n, labels.n_classes + extras).
         """
-        return self._indexed([self._found(outputs)])
+        return self._indexed(*self._merged(self._likeliest(outputs)))
 
-    def _indexed(self, parts: list[tuple[torch.Tensor, ...]]) -> Indexed:
-        matrices, mass, other, extras = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    def _likeliest(self, outputs: torch.Tensor) -> Likeliest:
+        labels = self.labels
+        return likeliest(outputs, labels.bins, len(labels.euler_deg), CONSIDERED, self.temperature)
+
+    def _merged(self, found: Likeliest) -> Answers:
+        return *self.labels.merged(found, N_BEST), found.extras.cpu()
+
+    def _indexed(
+        self,
+        matrices: torch.Tensor,
+        mass: torch.Tensor,
+        other: torch.Tensor,
+        extras: torch.Tensor,
+    ) -> Indexed:
         mass, other = mass.numpy(), other.numpy()
         score = with_log_odds(mass, *self.log_odds).astype(np.float32)
         crystalline = mass[:, 0] > other.sum(axis=1)
@@ -179,28 +188,28 @@ class NetworkIndexer:
             },
         )
 
-    def _batches(self, patterns: np.ndarray, pixel: float) -> Iterator[torch.Tensor]:
-        """Yield the network's outputs for patterns, batch by batch."""
+    def _answers(
+        self,
+        answer: Callable[["NetworkIndexer", torch.Tensor], Answers],
+        patterns: np.ndarray,
+        pixel: float,
+    ) -> Answers:
+        """Return what `answer` makes of the network's inputs, batch by batch, joined on the CPU."""
         require_frame(patterns.shape[1:], pixel, 0.5 * self.preprocess.outer_inv_angstrom)
-        batch = BATCH if self.device.type == "cpu" else ACCELERATOR_BATCH
+        on_cpu = self.device.type == "cpu"
+        size = BATCH if on_cpu else ACCELERATOR_BATCH
         fast = replace(self, network=half_precision(self.network.eval()))
-        for start in range(0, max(len(patterns), 1), batch):
-            yield fast._outputs(patterns[start : start + batch], pixel)
 
-    def _probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return calibrated probabilities of all classes, float32, shape (n, n_classes)."""
-        return (outputs[:, : self.labels.n_classes].float() / self.temperature).softmax(dim=1)
+        @torch.inference_mode()
+        def answered(part: np.ndarray) -> Answers:
+            copied = torch.from_numpy(np.array(part, dtype=np.float32)).to(self.device)
+            return tuple(t.cpu() for t in answer(fast, self.preprocess(copied, pixel)))
 
-    @torch.inference_mode()
-    def _outputs(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> torch.Tensor:
-        if not len(patterns):  # which not every network can take
-            return self._outputs(np.zeros((1, *patterns.shape[1:])), inv_angstrom_per_pixel)[:0]
-        copied = torch.from_numpy(np.array(patterns, dtype=np.float32)).to(self.device)
-        return self.network(self.preprocess(copied, inv_angstrom_per_pixel))
-
-    def _found(self, outputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        logits, extras = outputs.tensor_split([self.labels.n_classes], dim=1)
-        return *self.labels.n_best(logits, N_BEST, temperature=self.temperature), extras
+        # Without any, a blank one tells the shapes: not every network can take none.
+        given = patterns if len(patterns) else np.zeros((1, *patterns.shape[1:]))
+        parts = [given[start : start + size] for start in range(0, len(given), size)]
+        made = side_by_side(answered, parts) if on_cpu else [answered(part) for part in parts]
+        return tuple(torch.cat(column)[: len(patterns)] for column in zip(*made, strict=True))
 
     def save_pretrained(
         self, folder: str | Path, *, figures: bool = False, half: bool = False
@@ -292,6 +301,27 @@ class NetworkIndexer:
             path: of the file; see `zoneaxis.models.export.export_onnx`.
         """
         return export_onnx(path, **vars(self))
+
+
+def _best(indexer: NetworkIndexer, inputs: torch.Tensor) -> Answers:
+    """Return what `NetworkIndexer._indexed` takes; not every network needs all scores for it."""
+    if hasattr(indexer.network, "likeliest"):
+        found = indexer.network.likeliest(inputs, CONSIDERED, indexer.temperature)
+    else:
+        found = indexer._likeliest(indexer.network(inputs))
+    return indexer._merged(found)
+
+
+def _of_classes(indexer: NetworkIndexer, inputs: torch.Tensor) -> Answers:
+    """Return calibrated probabilities of all classes, float32, shape (b, n_classes)."""
+    logits = indexer.network(inputs)[:, : indexer.labels.n_classes].float()
+    return ((logits / indexer.temperature).softmax(dim=1),)
+
+
+def _of_directions(indexer: NetworkIndexer, inputs: torch.Tensor) -> Answers:
+    """Return calibrated probabilities of base classes, float32, shape (b, d)."""
+    (found,), labels = _of_classes(indexer, inputs), indexer.labels
+    return (found[:, : labels.n_orientations].unflatten(1, (-1, labels.bins)).sum(dim=2),)
 
 
 def create_indexer(

@@ -23,12 +23,13 @@ from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.directions import sample_directions
 from zoneaxis.diffraction.orientations import matrices_from_euler
 from zoneaxis.errors import SettingsError
+from zoneaxis.models.likeliest import Likeliest, likeliest
 from zoneaxis.models.quaternions import conjugate, matrices_of, product, quaternions_of
 
 __all__ = ["AMORPHOUS", "CRYSTAL", "VACUUM", "OrientationLabels"]
 
 COMPARED_TOGETHER = 2**20  # pairs of orientations; bounds the memory
-SUMMED_TOGETHER = 2**19  # logits, which then stay in the cache
+CONSIDERED = 128  # of the likeliest classes
 SAME = 1e-6  # cosines of half an angle that count as one: all of single precision, 0.2 degrees at 0
 
 
@@ -210,14 +211,34 @@ class OrientationLabels:
         classes = base * self.bins + bins.long() % self.bins
         return classes.flatten(1), self._cosine(r, bins - angle).flatten(1)
 
-    @torch.no_grad()
     def n_best(
         self,
         logits: torch.Tensor,
         n_best: int = 5,
         radius_deg: float = 6.0,
-        considered: int = 128,
+        considered: int = CONSIDERED,
         temperature: float = 1.0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Merge neighboring and equivalent classes into the n best orientations; see `merged`.
+
+        Args:
+            logits: shape (n, n_classes), on any device.
+            n_best: k, orientations returned.
+            radius_deg: of a cluster.
+            considered: how many of the likeliest classes are looked at.
+            temperature: logits are divided by it, which takes no time here.
+        """
+        # As many base classes as classes hold them all.
+        found = likeliest(logits, self.bins, len(self.euler_deg), considered, temperature)
+        return self.merged(found, n_best, radius_deg, considered)
+
+    @torch.no_grad()
+    def merged(
+        self,
+        found: Likeliest,
+        n_best: int = 5,
+        radius_deg: float = 6.0,
+        considered: int = CONSIDERED,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Merge neighboring and equivalent classes into the n best orientations.
 
@@ -226,20 +247,17 @@ class OrientationLabels:
         clusters are sorted, for many likely classes outweigh the likeliest one.
 
         Args:
-            logits: shape (n, n_classes), on any device.
+            found: the likeliest classes of n patterns.
             n_best: k, orientations returned.
             radius_deg: of a cluster; the likeliest classes of two are at least this far apart.
             considered: how many of the likeliest classes are looked at.
-            temperature: logits are divided by it, which takes no time here.
 
         Returns:
             Matrices G (n, k, 3, 3); probabilities (n, k); those of vacuum and amorphous (n, 2),
             taken out of the same softmax; all on the CPU. Where fewer than k were found, the
             first is repeated with probability 0.
         """
-        values, classes = self._likeliest(logits, considered)
-        top, total = _softmax_sums(logits, temperature)
-        left = ((values - top) / temperature).exp() / total
+        classes, left, other = found.classes(considered)
         quaternions = self._class_quaternions(classes)
         means, masses = [], []
         for _ in range(n_best):
@@ -250,7 +268,6 @@ class OrientationLabels:
         mass, order = torch.stack(masses, dim=1).sort(dim=1, descending=True, stable=True)
         mean = torch.stack(means, dim=1).take_along_dim(order[..., None], dim=1)
         mean = torch.where(mass[..., None] > 0, mean, mean[:, :1])
-        other = ((logits[:, self.n_orientations :] - top) / temperature).exp() / total
         return matrices_of(mean).cpu(), mass.cpu(), other.cpu()
 
     def _cluster(
@@ -274,25 +291,3 @@ class OrientationLabels:
         added = torch.stack([(weight * part).sum(dim=2) for part in parts], dim=2)
         mean = product(conjugate(operators), added).sum(dim=1)
         return mean / mean.norm(dim=1, keepdim=True).clamp(min=1e-30), member
-
-    def _likeliest(self, logits: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the greatest logits of orientation classes and those classes, (n, count)."""
-        by_base = logits[:, : self.n_orientations].unflatten(1, (-1, self.bins))
-        # As many base classes as classes hold them all, and are fewer to sort.
-        base = by_base.amax(dim=2).topk(min(count, len(self.euler_deg)), dim=1).indices
-        rows = torch.arange(len(logits), device=logits.device)[:, None]
-        chosen = by_base[rows, base].flatten(1)
-        values, place = chosen.topk(min(count, chosen.shape[1]), dim=1)
-        return values, base.gather(1, place // self.bins) * self.bins + place % self.bins
-
-
-def _softmax_sums(logits: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the greatest logit of each row and the sum that a softmax divides by, (n, 1)."""
-    top = logits.amax(dim=1, keepdim=True)
-    step = max(1, SUMMED_TOGETHER // logits.shape[1])
-    # On CPUs powers of 2 take a third of the time.
-    sums = [
-        (part - greatest).mul_(math.log2(math.e) / temperature).exp2_().sum(dim=1, keepdim=True)
-        for part, greatest in zip(logits.split(step), top.split(step), strict=True)
-    ]
-    return top, torch.cat(sums)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from zoneaxis.models.likeliest import Likeliest, likeliest_base
 from zoneaxis.models.shipped import DEFAULT_MODEL, SHIPPED
 
 # timm would ask for 1000 classes, which is no number of directions times bins.
@@ -231,6 +232,11 @@ class PolarNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     @torch.no_grad()
+    def likeliest(self, x: torch.Tensor, count: int, temperature: float = 1.0) -> Likeliest:
+        """Return the likeliest directions, as `PolarHead.likeliest` does, of polar patterns."""
+        return self.head.likeliest(self.forward_features(x), count, temperature)
+
+    @torch.no_grad()
     def set_templates(self, templates: torch.Tensor) -> None:
         """Make the last layer correlate with templates; training goes on from there.
 
@@ -260,9 +266,7 @@ class PolarHead(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (b, directions * bins + others) of features (b, width + matched_chans, bins)."""
-        deep, matched = x.split(self.split, dim=1)
-        fourier = self.matched.fourier
-        spectra, rows = fourier(deep).flatten(1, 2), self.matched.rows(self.scale * matched)
+        spectra, rows, others = self._inputs(x)
         # Without gradients in parts, whose spectra stay in the cache.
         step = self.deep.out_features if torch.is_grad_enabled() else DIRECTIONS_TOGETHER
         weights = zip(
@@ -271,12 +275,41 @@ class PolarHead(nn.Module):
             strict=True,
         )
         # Both are added up as spectra: one way back, which is half of the work.
+        inverse = self.matched.fourier.inverse_single
         scores = [
-            fourier.inverse_single(torch.baddbmm(F.linear(spectra, w), rows, filters), x.shape[0])
+            inverse(torch.baddbmm(F.linear(spectra, w), rows, filters), x.shape[0])
             for w, filters in weights
         ]
-        others = self.other(deep.mean(dim=-1)).float()
         return torch.cat([*(part.flatten(1) for part in scores), others], dim=1)
+
+    def likeliest(self, x: torch.Tensor, count: int, temperature: float) -> Likeliest:
+        """Return the likeliest directions, without gradients.
+
+        They are found, and the others summed up, by the precision of the network; only their own
+        logits are single: a fraction of the work.
+
+        Args:
+            x: features, as `forward` takes them.
+            count: directions returned, or all if there are fewer.
+            temperature: logits are divided by it.
+        """
+        spectra, rows, others = self._inputs(x)
+        fourier, batch = self.matched.fourier, x.shape[0]
+        spectra = F.linear(spectra, self.deep.weight)
+        spectra.baddbmm_(rows, self.matched.weight.flatten(1, 2))
+        logits = fourier.inverse(spectra, batch)
+        base, rest = likeliest_base(logits, count, temperature)
+        of_base = spectra.reshape(len(fourier.back), batch, -1)
+        of_base = of_base.gather(2, base.expand(len(fourier.back), -1, -1))
+        logits = fourier.inverse_single(of_base, batch)
+        return Likeliest.of(logits, base, rest, others, temperature)
+
+    def _inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what deep and matched weights are multiplied with, and the other outputs."""
+        deep, matched = x.split(self.split, dim=1)
+        spectra = self.matched.fourier(deep).flatten(1, 2)
+        rows = self.matched.rows(self.scale * matched)
+        return spectra, rows, self.other(deep.mean(dim=-1)).float()
 
 
 def _band(angles: int, bins: int) -> torch.Tensor:
