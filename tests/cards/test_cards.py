@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
 from zoneaxis.cards import (
+    AccuracyFacts,
     ColumnFacts,
     ConfigFacts,
     CrystalFacts,
@@ -215,6 +216,32 @@ def test_what_a_model_may_have():
     for name in ("head |", "properties", "fine-tuned", "temperature", "](figures/"):
         assert name not in plain
     assert re.search(r"\n\n\n", plain + text) is None
+
+
+def test_what_confidence_and_accuracy_a_card_tells():
+    three = {"within_2": (0.6, 0.5, None), "within_5": (0.756, 0.7, 0.6)}
+    row = AccuracyFacts("plain", "network | refined", 64, (0.8, 1.0, 1.25), **three,
+                        patterns_per_s=(None, None, 812.0))  # fmt: skip
+    facts = replace(
+        MODEL,
+        temperature=1.5,
+        log_odds=(0.9, -0.25),
+        thresholds=((0.05, 0.875, 0.4),),
+        conditions=(("a", "no noise"), ("b", "noise"), ("c", "off")),
+        accuracy=(row,),
+        commands=("zoneaxis build --out dataset", "zoneaxis train --data dataset"),
+    )
+    text = render_model_card(facts)
+    for said in (
+        "log odds of the confidence are 0.9 times those of an orientation's probability -0.25 |",
+        "| 5% | 0.88 | 40% |",
+        "(a) no noise; (b) noise; (c) off (benchmarks",
+        "| plain | network \\| refined | 64 | 0.80 / 1.00 / 1.25 | 60 / 50 / - | 76 / 70 / 60 |"
+        " - / - / 812 |",
+        "```bash\nzoneaxis build --out dataset\nzoneaxis train --data dataset\n```\n\n| setting",
+    ):
+        assert said in text
+    assert re.search(r"\n\n\n", text) is None
 
 
 def test_model_card_names_the_training_set_on_the_hub():
