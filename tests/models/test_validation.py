@@ -109,4 +109,4 @@ def test_exact_classes_are_counted(trained, validation, oracle):
 def test_the_threshold_rejects_what_is_empty(trained, validation):
     assert 0 < trained.min_confidence < 1
     assert validation.summary(trained)["validation_empty_rejected"] > 0.9
-    assert validation.summary(trained)["validation_measured_on"] == 100
+    assert validation.summary(trained)["validation_measured_on"] == 40

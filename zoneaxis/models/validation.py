@@ -28,7 +28,7 @@ from zoneaxis.models.settings import TrainingSettings
 RIGHT_DEG = 5.0  # an orientation so near is right, as far as confidence is concerned
 TEMPERED_ON = 256  # patterns, whose scores of all classes are held at once
 MANY = 4  # times the validation patterns: of 512, the best calibration has an error of 0.04
-TIMES = 50  # that these show the same held-out pattern, at most
+TIMES = 20  # that these show the same held-out pattern, at most
 
 Batches = Iterable[dict[str, torch.Tensor]]
 
