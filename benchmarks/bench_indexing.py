@@ -18,7 +18,7 @@ from zoneaxis.diffraction.crystal import load_crystal
 from zoneaxis.diffraction.kinematic import kinematic_disks
 from zoneaxis.diffraction.render import render
 from zoneaxis.models.indexer import BATCH, NetworkIndexer, create_indexer
-from zoneaxis.models.labels import OrientationLabels
+from zoneaxis.models.labels import CONSIDERED, OrientationLabels
 from zoneaxis.models.precision import half_precision
 
 # Each with the angle between the directions it tells apart: the rate depends on their number.
@@ -79,6 +79,10 @@ def rates(indexer: NetworkIndexer, patterns: np.ndarray, repeats: int) -> dict[s
     }
     if half is not network:
         stages["network, bfloat16"] = lambda: half(inputs)
+    if hasattr(half, "likeliest"):  # what a scan is indexed by
+        found = half.likeliest(inputs, CONSIDERED)
+        stages["likeliest"] = lambda: half.likeliest(inputs, CONSIDERED)
+        stages["n best of the likeliest"] = lambda: indexer.labels.merged(found)
     made = {name: len(batch) / shortest_s(stage, repeats) for name, stage in stages.items()}
     index = shortest_s(lambda: indexer.index(patterns, PIXEL), repeats)
     return {**made, "index": len(patterns) / index}

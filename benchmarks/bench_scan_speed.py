@@ -3,9 +3,9 @@
     python benchmarks/bench_scan_speed.py [--model DIR] [--shape ROWS COLS] [--workers N]
 
 A phantom is written as .hspy (8 x 8 points a chunk, gzip) and as .blo (8 bits, not compressed).
-Timed is all from `Scan.open` to the map on the disk, once warm: files lie in the system's cache.
-Beside it stands each part by itself: reading, indexing patterns that are in memory, writing. The
-next patterns are read while others are indexed, so that the whole may take less than its parts.
+Timed is all from `Scan.open` to the .ang file, once warm: files lie in the system's cache. Beside
+it stands each part by itself: reading, indexing patterns that are in memory, writing. The next
+patterns are read while others are indexed, so that the whole may take less than its parts.
 Without --model the network is untrained, which is as fast.
 """
 
@@ -129,7 +129,7 @@ def indexers(model: Path | None) -> dict[str, Indexer]:
 
 def timed(indexer: Indexer, file: Path, address: str | None, repeats: int) -> dict[str, Any]:
     """Return seconds of each part and of the whole, and patterns a second."""
-    scan, out = opened(file), file.with_suffix(".h5")
+    scan, out = opened(file), file.with_suffix(".ang")
     in_memory = da.from_array(scan.patterns.compute(), chunks=scan.patterns.chunks, name=False)
     held = replace(scan, patterns=in_memory, history=())
     found = index_scan(indexer, held, batch_size=BATCH_SIZE)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-SUMMED_TOGETHER = 2**19  # logits, which then stay in the cache
+SUMMED_TOGETHER = 2**18  # logits, which then stay in the cache
 
 
 @dataclass(frozen=True)
