@@ -8,23 +8,28 @@ SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2]
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint bench constraints clean
+.PHONY: help demo demo-train test lint bench accuracy constraints clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Python 3.11 or 3.12 is found by itself; choose one with PYTHON=/path/to/python."
 	@echo "The environment is $(VENV); remove that folder to set it up anew."
 
-demo: $(INSTALLED)  ## the whole path on a synthetic specimen, into demo/ (4 to 10 minutes)
+demo: $(INSTALLED)  ## map a synthetic specimen by the default model, into demo/ (1 to 2 minutes)
 	rm -rf demo
 	$(BIN)/zoneaxis phantom --out demo/scan.hspy
-	$(BIN)/zoneaxis build --preset demo --out demo/dataset
-	$(BIN)/zoneaxis train --data demo/dataset --out demo/model
-	$(BIN)/zoneaxis index demo/scan.hspy --model demo/model --out demo/network.h5
-	$(BIN)/zoneaxis match demo/scan.hspy --crystal LiNiO2 --out demo/matched.h5
+	$(BIN)/zoneaxis index demo/scan.hspy --out demo/network.h5
+	$(BIN)/zoneaxis match demo/scan.hspy --out demo/matched.h5
 	$(BIN)/zoneaxis compare demo/matched.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/matched.html --json demo/matched.json
 	$(BIN)/zoneaxis compare demo/network.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/network.html --json demo/network.json
 	@echo "Reports to look at: demo/network.html (the network) and demo/matched.html (template matching)"
+
+demo-train: demo  ## then train a network of your own and map by it (5 to 10 minutes more)
+	$(BIN)/zoneaxis build --preset demo --out demo/dataset
+	$(BIN)/zoneaxis train --data demo/dataset --out demo/model
+	$(BIN)/zoneaxis index demo/scan.hspy --model demo/model --out demo/trained.h5
+	$(BIN)/zoneaxis compare demo/trained.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/trained.html --json demo/trained.json
+	@echo "Report to look at: demo/trained.html"
 
 test: lint  ## lint, then all tests
 	$(BIN)/python -m pytest
@@ -37,6 +42,11 @@ bench: $(INSTALLED)  ## run benchmarks/bench_*.py, pyxem installed; results go t
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--config-settings editable_mode=compat --editable ".[bench,dev]"
 	@set -e; for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+
+accuracy: $(INSTALLED)  ## tables and figure of the docs from benchmarks/results/accuracy.json
+	$(BIN)/python benchmarks/accuracy_table.py docs/accuracy.md
+	$(BIN)/python benchmarks/accuracy_table.py README.md --sets plain,precession --columns median_deg,within_5,patterns_per_s
+	$(BIN)/python docs/make_accuracy_figure.py
 
 constraints:  ## renew constraints.txt with the newest versions that pyproject.toml allows
 	rm -rf build/constraints

@@ -1,12 +1,14 @@
 """The table of bench_accuracy.py's figures in Markdown, printed or renewed within a page.
 
     python benchmarks/accuracy_table.py [PAGE.md] [--json benchmarks/results/accuracy.json]
+    python benchmarks/accuracy_table.py README.md --sets plain --columns median_deg,within_5
 
-In the page it goes between the lines of `MARKERS`.
+In the page it goes between the lines of `MARKERS`. `make accuracy` renews all pages.
 """
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,9 @@ COLUMNS = {  # key of a row -> what the column is called; factor and form of its
     "n": ("n", 1, "{:.0f}"),
     "median_deg": ("median (°)", 1, "{:.2f}"),
     "within_1": ("≤ 1° (%)", 100, "{:.0f}"),
-    "within_2": ("≤ 2°", 100, "{:.0f}"),
-    "within_5": ("≤ 5°", 100, "{:.0f}"),
-    "within_10": ("≤ 10°", 100, "{:.0f}"),
+    "within_2": ("≤ 2° (%)", 100, "{:.0f}"),
+    "within_5": ("≤ 5° (%)", 100, "{:.0f}"),
+    "within_10": ("≤ 10° (%)", 100, "{:.0f}"),
     "within_5_beam_180": ("≤ 5° modulo 180° about the beam", 100, "{:.0f}"),
     "within_5_c_60": ("≤ 5° modulo 60° about c", 100, "{:.0f}"),
     "within_5_all": ("≤ 5° if none is refused", 100, "{:.0f}"),
@@ -40,8 +42,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("page", type=Path, nargs="?", help="renew it; print if none is given")
     parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--sets", default=",".join(TITLES), help="default: %(default)s")
+    parser.add_argument("--columns", default=",".join(COLUMNS), help="default: %(default)s")
     arguments = parser.parse_args()
-    text = tables(json.loads(arguments.json.read_text(encoding="utf-8")))
+    results = json.loads(arguments.json.read_text(encoding="utf-8"))
+    text = tables(results, arguments.sets.split(","), arguments.columns.split(","))
     if arguments.page is None:
         print(text)
     else:
@@ -63,26 +68,30 @@ def renewed(page: str, text: str) -> str:
     return f"{before}{first}\n\n{text}\n\n{last}{after}"
 
 
-def tables(results: dict[str, Any]) -> str:
+def tables(
+    results: dict[str, Any], sets: Collection[str] = TITLES, columns: Collection[str] = COLUMNS
+) -> str:
     """Return a table a set, of a row a method; cells hold conditions a / b / c.
 
     Args:
         results: what bench_accuracy.py writes.
+        sets: names of `TITLES`.
+        columns: names of `COLUMNS`.
     """
     parts = []
-    for name, title in TITLES.items():
+    for name in sets:
         methods: dict[str, dict[str, dict]] = {}
         for row in results["rows"]:
             if row["set"] == name:
                 methods.setdefault(row["label"], {})[row["condition"]] = row
         if methods:
-            parts.append(f"**{title}**, {_error(methods)}\n\n{_table(methods)}")
+            parts.append(f"**{TITLES[name]}**, {_error(methods)}\n\n{_table(methods, columns)}")
     return "\n\n".join(parts)
 
 
-def _table(methods: dict[str, dict[str, dict]]) -> str:
+def _table(methods: dict[str, dict[str, dict]], columns: Collection[str]) -> str:
     rows = [row for by_condition in methods.values() for row in by_condition.values()]
-    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    columns = [name for name in columns if any(row.get(name) is not None for row in rows)]
     header = ["a / b / c", *(COLUMNS[name][0] for name in columns)]
     lines = [header, ["---"] * len(header)]
     for label, by_condition in methods.items():

@@ -210,6 +210,10 @@ def test_table_has_a_row_for_a_method_and_renews_a_page(bench, table, nickelate,
     assert "| 50 / 50 / - |" in line
     assert line.endswith("| 1234 |")
     assert "thickness" not in text
+    assert (
+        "| network | 50 / 50 / - |\n"
+        in table.tables({"rows": rows}, ["plain"], ["within_5"]) + "\n"
+    )
     first, last = table.MARKERS
     page = table.renewed(f"above\n{first}\nold\n{last}\nbelow\n", text)
     assert "old" not in page
