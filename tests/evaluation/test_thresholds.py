@@ -5,9 +5,9 @@ from scipy.stats import binomtest
 from zoneaxis.diffraction.orientations import euler_from_matrices, matrices_from_euler
 from zoneaxis.errors import MapError, SettingsError
 from zoneaxis.evaluation.comparison import compare
-from zoneaxis.scans.risk import cumulative_risk, risk_bound, risk_curve
 from zoneaxis.evaluation.thresholds import choose_threshold
 from zoneaxis.scans.orientation_map import OrientationMap
+from zoneaxis.scans.risk import cumulative_risk, risk_bound, risk_curve
 
 
 @pytest.fixture
