@@ -1,4 +1,7 @@
-"""The README's picture from what `make demo` left: make_figure.py demo docs/demo.png."""
+"""The README's picture from what `make demo` left: make_figure.py demo docs/demo.png.
+
+Where there is a map by `index --refine`, demo/refined.h5, it is shown, too.
+"""
 
 import sys
 from pathlib import Path
@@ -10,18 +13,25 @@ from zoneaxis.scans.orientation_map import OrientationMap
 
 
 def main(demo: Path, out: Path) -> None:
-    maps = {
-        "truth": OrientationMap.load(demo / "scan.truth.h5"),
-        "template matching": OrientationMap.load(demo / "matched.h5"),
-        "network": OrientationMap.load(demo / "network.h5"),
+    names = {
+        "truth": "scan.truth.h5",
+        "template matching": "matched.h5",
+        "network": "network.h5",
+        "network, refined": "refined.h5",
     }
-    figure = Figure(figsize=(13, 2.6), layout="constrained")
-    *panels, key = figure.subfigures(1, 5, width_ratios=[1, 1, 1, 1.25, 0.8])
-    for panel, (title, found) in zip(panels, maps.items(), strict=False):
+    maps = {
+        title: OrientationMap.load(demo / name)
+        for title, name in names.items()
+        if (demo / name).exists()
+    }
+    widths = [*[1] * len(maps), 1.25, 0.8]
+    figure = Figure(figsize=(2.6 * sum(widths), 2.6), layout="constrained")
+    *panels, last, key = figure.subfigures(1, len(widths), width_ratios=widths)
+    for panel, (title, found) in zip(panels, maps.items(), strict=True):
         axes = panel.subplots()
         ipf_map(axes, found)
         axes.set_title(title)
-    axes = panels[3].subplots()
+    axes = last.subplots()
     confidence_map(axes, maps["network"], "score")
     axes.set_title("network: confidence")
     ipf_key(key, maps["truth"].crystal)
