@@ -172,6 +172,7 @@ def how_they_differ(
             "share": round(float((kind == i).mean()), 4),
             "median_score": median(found.score[at][kind == i, 0]),
             "median_reliability": median(found.reliability[at][kind == i]),
+            "median_reference_score": median(reference.score[at][kind == i, 0]),
         }
         for i, name in enumerate(KINDS)
     ]

@@ -13,11 +13,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.low_index import low_index_directions
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     ROTATE_180_ABOUT_BEAM,
     euler_from_matrices,
     matrices_from_euler,
+    misorientation_deg,
     pseudo_symmetric_deg,
 )
 from zoneaxis.diffraction.structure_factors import structure_factors
@@ -29,7 +31,8 @@ from zoneaxis.scans.scan import Scan
 STEPS_DEG = (1.5, 1.0, 0.75, 0.5, 0.25)
 TILTS = 8
 USUAL = 0.9  # share of the agreeing points whose difference of fit is noise of the search
-KINDS = ("agree", "c_60", "beam_180", "c_60 and beam_180", "other")
+KINDS = ("agree", "zone_180", "c_60", "beam_180", "c_60 and beam_180", "other")
+ZONES, NEAR_ZONE_DEG = 4, 5.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,31 @@ def kinds(first: np.ndarray, second: np.ndarray, crystal: Crystal) -> np.ndarray
     """
     angles = pseudo_symmetric_deg(first, second, crystal)
     both = pseudo_symmetric_deg(first @ ROTATE_180_ABOUT_BEAM, second, crystal)["c_60"]
-    order = angles["raw"], angles["c_60"], angles["beam_180"], both
-    return np.select([angle <= RIGHT_DEG for angle in order], range(4), 4)
+    zone = zone_half_turn_deg(first, second, crystal)
+    order = angles["raw"], zone, angles["c_60"], angles["beam_180"], both
+    return np.select([angle <= RIGHT_DEG for angle in order], range(5), 5)
+
+
+def zone_half_turn_deg(first: np.ndarray, second: np.ndarray, crystal: Crystal) -> np.ndarray:
+    """Return misorientations modulo a half turn about a zone axis near the beam, shape (n,).
+
+    The zero-order Laue zone of an axis has a center of symmetry. A crystal turned by 180 degrees
+    about the axis therefore shows the same spots with the same intensities, wherever the beam.
+
+    Args:
+        first: orientation matrices, shape (n, 3, 3).
+        second: orientation matrices, shape (n, 3, 3).
+        crystal: whose `ZONES` main zone axes count.
+    """
+    operators = crystal.proper_operators
+    main = low_index_directions(crystal, apart_deg=15.0)[:ZONES] @ crystal.lattice_angstrom
+    axes = np.concatenate(main / np.linalg.norm(main, axis=1, keepdims=True) @ operators)
+    angles = misorientation_deg(first, second, operators)
+    for axis in axes:
+        near = np.abs(first[:, :, 2] @ axis) >= np.cos(np.deg2rad(NEAR_ZONE_DEG))
+        turned = (2 * np.outer(axis, axis) - np.eye(3)) @ first[near]
+        angles[near] = np.minimum(angles[near], misorientation_deg(turned, second[near], operators))
+    return angles
 
 
 def judge(

@@ -58,14 +58,23 @@ def one_point_map(crystal, euler_deg: np.ndarray) -> OrientationMap:
 
 def test_the_kinds_of_difference(judge, nickelate):
     truth = matrices_from_euler(TRUTH)
-    others = [
-        truth,
-        SIXTH_TURN @ truth,
-        truth @ ROTATE_180_ABOUT_BEAM,
-        SIXTH_TURN @ truth @ ROTATE_180_ABOUT_BEAM,
-        matrices_from_euler(TRUTH + np.array([0, 20, 0])),
+    beside_zone = matrices_from_euler(np.array([40.0, 87.0, 59.0]))  # 3 degrees from [10-10]
+    zone = np.array([np.sqrt(3) / 2, 0.5, 0.0])
+    pairs = [
+        (truth, truth),
+        (beside_zone, half_turn(zone) @ beside_zone),
+        (truth, SIXTH_TURN @ truth),
+        (truth, truth @ ROTATE_180_ABOUT_BEAM),
+        (truth, SIXTH_TURN @ truth @ ROTATE_180_ABOUT_BEAM),
+        (truth, matrices_from_euler(TRUTH + np.array([0, 20, 0]))),
     ]
-    assert judge.kinds(np.stack(others), np.stack([truth] * 5), nickelate).tolist() == [*range(5)]
+    first, second = (np.stack(column) for column in zip(*pairs, strict=True))
+    assert judge.kinds(first, second, nickelate).tolist() == [*range(6)]
+    assert judge.kinds(second, first, nickelate).tolist() == [*range(6)]
+
+
+def half_turn(axis: np.ndarray) -> np.ndarray:
+    return 2 * np.outer(axis, axis) - np.eye(3)
 
 
 def test_the_search_climbs_to_the_orientation(judge, fit):
