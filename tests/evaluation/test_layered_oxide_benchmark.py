@@ -15,13 +15,16 @@ from zoneaxis.diffraction.orientations import (
     euler_from_matrices,
     matrices_from_euler,
 )
-from zoneaxis.evaluation.pattern_fit import fit_pattern
+from zoneaxis.evaluation.pattern_fit import correlation, fit_pattern
 from zoneaxis.scans.orientation_map import OrientationMap
 
 ROOT = Path(__file__).parents[2]
 OPTICS = Optics(k_max_inv_angstrom=0.8)
 SIZE, PIXEL, THICKNESS_NM = 40, 0.05, 30.0
 TRUTH = np.array([40.0, 35.0, 20.0])
+BESIDE_ZONE = np.array([40.0, 87.0, 59.0])  # 3 degrees from [10-10]
+ZONE = np.array([np.sqrt(3) / 2, 0.5, 0.0])
+HALF_TURN = 2 * np.outer(ZONE, ZONE) - np.eye(3)
 SIXTH_TURN = matrices_from_euler(np.array([60.0, 0.0, 0.0]))
 
 
@@ -58,11 +61,10 @@ def one_point_map(crystal, euler_deg: np.ndarray) -> OrientationMap:
 
 def test_the_kinds_of_difference(judge, nickelate):
     truth = matrices_from_euler(TRUTH)
-    beside_zone = matrices_from_euler(np.array([40.0, 87.0, 59.0]))  # 3 degrees from [10-10]
-    zone = np.array([np.sqrt(3) / 2, 0.5, 0.0])
+    beside_zone = matrices_from_euler(BESIDE_ZONE)
     pairs = [
         (truth, truth),
-        (beside_zone, half_turn(zone) @ beside_zone),
+        (beside_zone, HALF_TURN @ beside_zone),
         (truth, SIXTH_TURN @ truth),
         (truth, truth @ ROTATE_180_ABOUT_BEAM),
         (truth, SIXTH_TURN @ truth @ ROTATE_180_ABOUT_BEAM),
@@ -73,8 +75,15 @@ def test_the_kinds_of_difference(judge, nickelate):
     assert judge.kinds(second, first, nickelate).tolist() == [*range(6)]
 
 
-def half_turn(axis: np.ndarray) -> np.ndarray:
-    return 2 * np.outer(axis, axis) - np.eye(3)
+def test_a_half_turn_about_a_zone_axis_near_the_beam_shows_in_no_pattern(fit):
+    truth = matrices_from_euler(BESIDE_ZONE)
+    patterns = [
+        fit(euler_from_matrices(matrix)).pattern
+        for matrix in (truth, HALF_TURN @ truth, truth @ ROTATE_180_ABOUT_BEAM)
+    ]
+    radius_px = OPTICS.disk_radius_inv_angstrom / PIXEL
+    assert correlation(patterns[0], patterns[1], radius_px) > 0.999
+    assert correlation(patterns[0], patterns[2], radius_px) < 0.9
 
 
 def test_the_search_climbs_to_the_orientation(judge, fit):
