@@ -69,21 +69,31 @@ def false_friends(euler_deg: np.ndarray, crystal: Crystal) -> dict[str, np.ndarr
         Bunge angles of each, shape (3,), by name.
     """
     here = matrices_from_euler(np.asarray(euler_deg, dtype=float))
-    about_c = matrices_from_euler(np.array([60.0, 0.0, 0.0]))
-    friends = {"180° about the beam": here @ ROTATE_180_ABOUT_BEAM}
-    if crystal.point_group.system == "trigonal":
-        friends["60° about c"] = about_c @ here
-        friends["60° about c, 180° about the beam"] = about_c @ here @ ROTATE_180_ABOUT_BEAM
-    for turn in crystal.point_group.laue.proper_subgroup.to_matrix():
-        if not np.isclose(turn, crystal.proper_operators, atol=1e-6).all(axis=(1, 2)).any():
-            friends["inverted"] = turn @ here
-            break
+    friends = {name: left @ here @ right for name, (left, right) in friend_turns(crystal).items()}
     kept: dict[str, np.ndarray] = {}
     for name, matrix in friends.items():
         others = np.stack([here, *kept.values()])
         if misorientation_deg(others, matrix, crystal.proper_operators).min() > FRIEND_DEG:
             kept[name] = matrix
     return {n: reduce_euler(euler_from_matrices(m), crystal) for n, m in kept.items()}
+
+
+def friend_turns(crystal: Crystal) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return what makes false friends L G R of an orientation G: L and R, by name.
+
+    Args:
+        crystal: whose symmetry counts. Some friends may still be equivalent to G.
+    """
+    here, about_c = np.eye(3), matrices_from_euler(np.array([60.0, 0.0, 0.0]))
+    turns = {"180° about the beam": (here, ROTATE_180_ABOUT_BEAM)}
+    if crystal.point_group.system == "trigonal":
+        turns["60° about c"] = (about_c, here)
+        turns["60° about c, 180° about the beam"] = (about_c, ROTATE_180_ABOUT_BEAM)
+    for turn in crystal.point_group.laue.proper_subgroup.to_matrix():
+        if not np.isclose(turn, crystal.proper_operators, atol=1e-6).all(axis=(1, 2)).any():
+            turns["inverted"] = (turn, here)
+            break
+    return turns
 
 
 def candidates(

@@ -33,8 +33,8 @@ from zoneaxis.evaluation.metrics import (
     mask_metrics,
 )
 from zoneaxis.evaluation.phases import require_common_crystal, with_full_symmetry
-from zoneaxis.scans.risk import COVERAGES, cumulative_risk, risk_curve
 from zoneaxis.scans.orientation_map import OrientationMap
+from zoneaxis.scans.risk import COVERAGES, cumulative_risk, risk_curve
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -92,6 +92,7 @@ class Refiner:
         heights: torch.Tensor,
         norm: torch.Tensor,
         reach_inv_angstrom: torch.Tensor,
+        camera_scales: Sequence[float] = (1.0,),
     ) -> Refined:
         """Refine several orientations of each pattern.
 
@@ -101,11 +102,18 @@ class Refiner:
             norm: root of the sum of squares of each pattern, times that of the template over its
                 `spots_power`, shape (b, k).
             reach_inv_angstrom: of each pattern's last ring inside the frame, shape (b,).
+            camera_scales: factors on the pixel size, of which each start takes the best.
         """
         start = torch.from_numpy(matrices).float()
         g, u2 = self._excited(start)
         steps = torch.tensor(STEPS)
-        state = torch.zeros(*start.shape[:2], N_PARAMETERS)
+        scales = torch.zeros(len(camera_scales), N_PARAMETERS)
+        scales[:, 3] = torch.tensor(camera_scales).log()
+        state = scales[0].expand(*start.shape[:2], -1)
+        if len(scales) > 1:
+            tried = scales.expand(*start.shape[:2], -1, -1)
+            q = self._q(tried, start, g, u2, heights, norm, reach_inv_angstrom)
+            state = scales[q.argmax(dim=-1)]
         best, best_q = state, None
         for shrink in (SHRINK**i for i in range(ITERATIONS)):
             trials = self._trials(state, steps * shrink)

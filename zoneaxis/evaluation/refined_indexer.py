@@ -1,0 +1,261 @@
+"""RefinedIndexer: another indexer proposes, Bloch waves decide.
+
+Each proposal and its false friends are moved to where a kinematic template fits best, camera length
+and center included, and are then compared with dynamical patterns of all directions and thicknesses
+nearby. Two things speak for a candidate: Q, the correlation index of template matching with
+dynamical weights, and the proposer's own score p. Its probability is the softmax over candidates of
+
+    a Q + b log p,
+
+with a and b fitted on simulated patterns. At the best orientation the inside of the disks is
+fitted, which tells the thickness.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.optics import Optics
+from zoneaxis.diffraction.orientations import (
+    euler_from_matrices,
+    matrices_from_euler,
+    misorientation_deg,
+    reduce_euler,
+)
+from zoneaxis.errors import SettingsError
+from zoneaxis.evaluation.ambiguity import friend_turns
+from zoneaxis.evaluation.matching.disk_fit import Measured, fit_disks
+from zoneaxis.evaluation.matching.dynamical_library import DynamicalLibrary
+from zoneaxis.evaluation.matching.dynamical_scores import DynamicalScores, dynamical_scores
+from zoneaxis.evaluation.matching.polar_patterns import (
+    BLUR_INV_ANGSTROM,
+    PolarGrid,
+    polar_patterns,
+)
+from zoneaxis.evaluation.matching.refinement import Refined, Refiner
+from zoneaxis.evaluation.matching.spot_scores import landscape
+from zoneaxis.scans.indexing import Indexed, Indexer, require_frame
+
+BATCH = 32
+N_RADII, N_ANGLES = 48, 180
+FEWEST_RINGS = 8
+PROPOSALS, WITH_FRIENDS = 5, 3  # of the proposer; the best of them bring their false friends
+FRIEND_SHARE = 0.5  # of the proposal's score, for its friend that was not proposed
+LEAST_SCORE = 1e-3  # of a proposal
+DISTINCT_DEG = 5.0
+THICKNESSES_NM = tuple(range(5, 101, 5))
+CAMERA_SCALES = tuple(1 + 0.02 * i for i in range(-5, 6))
+FITTED = 3  # candidates whose disks are fitted
+Q_WEIGHT, DISK_WEIGHT, LOG_WEIGHT = 40.0, 40.0, 1.0
+PARAMETERS = ("orientation", "camera_length", "center")
+PROPERTIES = ("dynamical_q", "camera_scale", "thickness_nm", "thickness_error_nm", "alternatives")
+LIKELY = 0.05  # share of the best one's probability that makes another orientation possible
+
+
+class RefinedIndexer:
+    """Refines what another indexer proposes and decides anew; implements Indexer.
+
+    Attributes:
+        proposer: whose n best are looked at.
+        crystal: of all proposals.
+        optics: of the simulation.
+    """
+
+    def __init__(
+        self,
+        proposer: Indexer,
+        crystal: Crystal,
+        optics: Optics,
+        *,
+        n_best: int = 5,
+        camera_scales: Sequence[float] = CAMERA_SCALES,
+        thicknesses_nm: Sequence[float] = THICKNESSES_NM,
+    ) -> None:
+        """Prepare the simulation; patterns are simulated when they are needed first.
+
+        Args:
+            proposer: of this crystal alone.
+            crystal: with its sites.
+            optics: illumination and largest wave vector.
+            n_best: how many distinct solutions are returned.
+            camera_scales: factors on the pixel size that refinement starts from.
+            thicknesses_nm: that are compared, ascending.
+
+        Raises:
+            SettingsError: the proposer knows several phases, or a setting is out of range.
+        """
+        if len(proposer.crystals) != 1:
+            raise SettingsError("Refinement takes one phase at a time: index with one crystal.")
+        if n_best < 1 or not len(camera_scales) or not min(camera_scales) > 0:
+            raise SettingsError("Refinement: expected n_best from 1 and positive camera scales.")
+        self.proposer, self.crystal, self.optics = proposer, crystal, optics
+        self.crystals = (crystal,)
+        self._n_best, self._scales = n_best, tuple(camera_scales)
+        inner = optics.disk_radius_inv_angstrom + 2 * BLUR_INV_ANGSTROM
+        radii = torch.linspace(inner, optics.k_max_inv_angstrom, N_RADII)
+        sigma = float(np.hypot(optics.disk_radius_inv_angstrom / 2, BLUR_INV_ANGSTROM))
+        self._grid = PolarGrid(radii, N_ANGLES, sigma)
+        self._refiner = Refiner(crystal, optics, self._grid, PARAMETERS)
+        self._library = DynamicalLibrary(crystal, optics, np.array(thicknesses_nm, dtype=float))
+
+    def index(self, patterns: np.ndarray, inv_angstrom_per_pixel: float) -> Indexed:
+        """Index patterns without changing them; those that the proposer rejects stay rejected.
+
+        Args:
+            patterns: counts or fractions of the beam, shape (n, height, width).
+            inv_angstrom_per_pixel: size of a pattern pixel in 1/Angstrom.
+
+        Returns:
+            Scores are probabilities of the candidates, the reliability 1 - second / first. Beside
+            the proposer's properties: "dynamical_q", "thickness_nm", "thickness_error_nm",
+            "camera_scale" and "alternatives", how many other orientations have at least a 20th
+            of the best one's probability; they are among the n best.
+
+        Raises:
+            ScanError: the frame ends before the reflections begin: the pixel size is wrong.
+        """
+        first_rings = float(self._grid.radii_inv_angstrom[FEWEST_RINGS])
+        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, first_rings)
+        proposed = self.proposer.index(patterns, inv_angstrom_per_pixel)
+        rows = np.flatnonzero(proposed.indexed)
+        parts = [
+            self._refined(patterns[part], inv_angstrom_per_pixel, proposed, part)
+            for part in np.split(rows, range(BATCH, len(rows), BATCH))
+            if len(part)
+        ]
+        return _filled(proposed, rows, parts, self._n_best)
+
+    @torch.inference_mode()
+    def _refined(
+        self, patterns: np.ndarray, pixel: float, proposed: Indexed, rows: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        counts = torch.from_numpy(patterns.astype(np.float32))
+        matrices, score = self._candidates(proposed.euler_deg[rows], proposed.score[rows])
+        geometry, dynamical = self._compared(counts, pixel, matrices)
+        evidence = Q_WEIGHT * dynamical.score + LOG_WEIGHT * np.log(score)
+        order, evidence = self._distinct(dynamical.matrices, evidence)
+        at = np.arange(len(rows))[:, None], order
+        found = {"matrices": dynamical.matrices[at], "dynamical_q": dynamical.score[at]}
+        found |= self._fitted(counts, pixel, found["matrices"], geometry, at)
+        evidence += DISK_WEIGHT * found.pop("disk_score")
+        again = evidence.argsort(axis=1)[:, ::-1]
+        weight = np.exp(
+            np.take_along_axis(evidence, again, 1) - evidence.max(axis=1, keepdims=True)
+        )
+        probability = weight / weight.sum(axis=1, keepdims=True)
+        best = np.take_along_axis(found.pop("matrices"), again[..., None, None], axis=1)
+        return {
+            "euler_deg": reduce_euler(euler_from_matrices(best), self.crystal),
+            "score": probability.astype(np.float32),
+            "alternatives": (probability[:, 1:] >= LIKELY * probability[:, :1]).sum(axis=1),
+            **{name: np.take_along_axis(value, again, 1)[:, 0] for name, value in found.items()},
+        }
+
+    def _candidates(
+        self, euler_deg: np.ndarray, score: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return proposals and false friends, (b, c, 3, 3), and what the proposer gives them."""
+        matrices = matrices_from_euler(euler_deg[:, :PROPOSALS])
+        score = score[:, :PROPOSALS].clip(LEAST_SCORE)
+        friends = [
+            left @ matrices[:, :WITH_FRIENDS] @ right
+            for left, right in friend_turns(self.crystal).values()
+        ]
+        inherited = [FRIEND_SHARE * score[:, :WITH_FRIENDS]] * len(friends)
+        return np.concatenate([matrices, *friends], 1), np.concatenate([score, *inherited], 1)
+
+    def _compared(
+        self, counts: torch.Tensor, pixel: float, matrices: np.ndarray
+    ) -> tuple[Refined, DynamicalScores]:
+        """Return the geometry of each candidate, and how well Bloch waves fit around it."""
+        radius = self.optics.disk_radius_inv_angstrom
+        polar = polar_patterns(counts, pixel, self._grid, radius)
+        heights = landscape(polar.spectrum, self._grid)
+        reach = (self._grid.radii_inv_angstrom * polar.inside).amax(dim=1)
+        norm = polar.power.sqrt()[:, None].expand(matrices.shape[:2])
+        geometry = self._refiner.refine(matrices, heights, norm, reach, self._scales)
+        scores = dynamical_scores(self._library, geometry, heights, polar.power, reach, self._grid)
+        return geometry, scores
+
+    def _distinct(
+        self, matrices: np.ndarray, evidence: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best distinct candidates and their evidence, (b, k).
+
+        Where nothing is left, the first one is repeated, with -inf.
+        """
+        rows, left = np.arange(len(evidence)), evidence.copy()
+        order, values = [], []
+        for _ in range(self._n_best):
+            best = left.argmax(axis=1)
+            order.append(np.where(left[rows, best] > -np.inf, best, order[0] if order else best))
+            values.append(left[rows, best])
+            away = misorientation_deg(
+                matrices, matrices[rows, best][:, None], self.crystal.proper_operators
+            )
+            left = np.where(away < DISTINCT_DEG, -np.inf, left)
+        return np.stack(order, axis=1), np.stack(values, axis=1)
+
+    def _fitted(
+        self,
+        counts: torch.Tensor,
+        pixel: float,
+        matrices: np.ndarray,
+        geometry: Refined,
+        at: tuple[np.ndarray, np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        """Fit the disks of the best candidates (b, k), whose orientations it changes in place.
+
+        The others count as no better than the worst of those that are fitted.
+        """
+        measured = Measured.of(counts, pixel, self.optics, self._grid.radii_inv_angstrom)
+        scale, shift = geometry.camera_scale[at], geometry.shift_inv_angstrom[at]
+        b, k = scale.shape
+        n = min(k, FITTED)
+        fit = fit_disks(
+            self._library,
+            matrices[:, :n].reshape(-1, 3, 3),
+            scale[:, :n].ravel(),
+            shift[:, :n].reshape(-1, 2),
+            measured[np.arange(b).repeat(n)],
+        )
+        matrices[:, :n] = fit.matrices.reshape(b, n, 3, 3)
+        names = {"thickness_nm": fit.thickness_nm, "thickness_error_nm": fit.error_nm}
+        columns = {name: _padded(value.reshape(b, n), k, np.nan) for name, value in names.items()}
+        score = fit.score.reshape(b, n)
+        columns["disk_score"] = _padded(score, k, score.min(axis=1, keepdims=True))
+        return {**columns, "camera_scale": scale}
+
+
+def _padded(values: np.ndarray, k: int, filler: float | np.ndarray) -> np.ndarray:
+    """Return values (b, n) with the filler up to k columns."""
+    rest = np.broadcast_to(filler, (len(values), k - values.shape[1]))
+    return np.concatenate([values, rest], axis=1)
+
+
+def _filled(
+    proposed: Indexed, rows: np.ndarray, parts: list[dict[str, np.ndarray]], n_best: int
+) -> Indexed:
+    """Return what was refined among what was not, which keeps its orientations."""
+    n = len(proposed.indexed)
+    k = proposed.euler_deg.shape[1]
+    euler = np.repeat(proposed.euler_deg[:, :1], n_best, axis=1)
+    score = np.zeros((n, n_best), np.float32)
+    euler[:, : min(k, n_best)] = proposed.euler_deg[:, :n_best]
+    score[:, : min(k, n_best)] = proposed.score[:, :n_best]
+    reliability = proposed.reliability.copy()
+    properties = {name: np.full(n, np.nan, np.float32) for name in PROPERTIES}
+    if parts:
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        euler[rows], score[rows] = found["euler_deg"], found["score"]
+        second = score[rows, 1] if n_best > 1 else 0
+        reliability[rows] = 1 - second / score[rows, 0]
+        for name, column in properties.items():
+            column[rows] = found[name]
+    properties = {**proposed.properties, **properties}
+    return replace(
+        proposed, euler_deg=euler, score=score, reliability=reliability, properties=properties
+    )
