@@ -60,12 +60,12 @@ def main() -> None:
         start = time.perf_counter()
         maps[method] = index_scan(indexer, scan)
         speed[method] = round(maps[method].phase.size / (time.perf_counter() - start), 1)
-    rows = [row(pair, maps, scan, arguments) for pair in pairs(maps)]
-    rows = [{**r, "patterns_per_s": speed[r["method"]]} for r in rows]
-    grains = {name: grain_figures(found) for name, found in maps.items()}
     if arguments.maps:
         for name, found in maps.items():
             found.save(arguments.maps / f"{Path(name).stem}.h5")
+    rows = [row(pair, maps, scan, arguments) for pair in pairs(maps)]
+    rows = [{**r, "patterns_per_s": speed[r["method"]]} for r in rows]
+    grains = {name: grain_figures(found) for name, found in maps.items()}
     write_results(arguments.json, settings(methods) | {"grains": grains}, rows)
 
 
