@@ -136,3 +136,8 @@ def test_bad_input(nickelate, known):
 
 def test_torch_is_left_as_it_was(refined):
     assert not torch.is_inference_mode_enabled()
+
+
+def test_q_is_a_correlation(refined):
+    assert (refined.properties["dynamical_q"] > 0.5).all()
+    assert (refined.properties["dynamical_q"] <= 1).all()

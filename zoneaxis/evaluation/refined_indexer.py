@@ -36,7 +36,7 @@ from zoneaxis.evaluation.matching.polar_patterns import (
     polar_patterns,
 )
 from zoneaxis.evaluation.matching.refinement import Refined, Refiner
-from zoneaxis.evaluation.matching.spot_scores import landscape
+from zoneaxis.evaluation.matching.spot_scores import landscape, template_norm
 from zoneaxis.scans.indexing import Indexed, Indexer, require_frame
 
 BATCH = 32
@@ -48,8 +48,7 @@ LEAST_SCORE = 1e-3  # of a proposal
 DISTINCT_DEG = 5.0
 THICKNESSES_NM = tuple(range(5, 101, 5))
 CAMERA_SCALES = tuple(1 + 0.02 * i for i in range(-5, 6))
-FITTED = 3  # candidates whose disks are fitted
-Q_WEIGHT, DISK_WEIGHT, LOG_WEIGHT = 40.0, 40.0, 1.0
+Q_WEIGHT, LOG_WEIGHT = 80.0, 1.1
 PARAMETERS = ("orientation", "camera_length", "center")
 PROPERTIES = ("dynamical_q", "camera_scale", "thickness_nm", "thickness_error_nm", "alternatives")
 LIKELY = 0.05  # share of the best one's probability that makes another orientation possible
@@ -136,22 +135,25 @@ class RefinedIndexer:
         matrices, score = self._candidates(proposed.euler_deg[rows], proposed.score[rows])
         geometry, dynamical = self._compared(counts, pixel, matrices)
         evidence = Q_WEIGHT * dynamical.score + LOG_WEIGHT * np.log(score)
-        order, evidence = self._distinct(dynamical.matrices, evidence)
-        at = np.arange(len(rows))[:, None], order
-        found = {"matrices": dynamical.matrices[at], "dynamical_q": dynamical.score[at]}
-        found |= self._fitted(counts, pixel, found["matrices"], geometry, at)
-        evidence += DISK_WEIGHT * found.pop("disk_score")
-        again = evidence.argsort(axis=1)[:, ::-1]
-        weight = np.exp(
-            np.take_along_axis(evidence, again, 1) - evidence.max(axis=1, keepdims=True)
+        order, probability = self._decided(dynamical.matrices, evidence)
+        best = np.arange(len(rows)), order[:, 0]
+        fit = fit_disks(
+            self._library,
+            dynamical.matrices[best],
+            geometry.camera_scale[best],
+            geometry.shift_inv_angstrom[best],
+            Measured.of(counts, pixel, self.optics, self._grid.radii_inv_angstrom),
         )
-        probability = weight / weight.sum(axis=1, keepdims=True)
-        best = np.take_along_axis(found.pop("matrices"), again[..., None, None], axis=1)
+        found = np.take_along_axis(dynamical.matrices, order[..., None, None], axis=1)
+        found[:, 0] = fit.matrices
         return {
-            "euler_deg": reduce_euler(euler_from_matrices(best), self.crystal),
+            "euler_deg": reduce_euler(euler_from_matrices(found), self.crystal),
             "score": probability.astype(np.float32),
             "alternatives": (probability[:, 1:] >= LIKELY * probability[:, :1]).sum(axis=1),
-            **{name: np.take_along_axis(value, again, 1)[:, 0] for name, value in found.items()},
+            "dynamical_q": dynamical.score[best],
+            "camera_scale": geometry.camera_scale[best],
+            "thickness_nm": fit.thickness_nm,
+            "thickness_error_nm": fit.error_nm,
         }
 
     def _candidates(
@@ -175,65 +177,29 @@ class RefinedIndexer:
         polar = polar_patterns(counts, pixel, self._grid, radius)
         heights = landscape(polar.spectrum, self._grid)
         reach = (self._grid.radii_inv_angstrom * polar.inside).amax(dim=1)
-        norm = polar.power.sqrt()[:, None].expand(matrices.shape[:2])
+        norm = template_norm(self._grid) * polar.power.sqrt()
+        norm = norm[:, None].expand(matrices.shape[:2])
         geometry = self._refiner.refine(matrices, heights, norm, reach, self._scales)
         scores = dynamical_scores(self._library, geometry, heights, polar.power, reach, self._grid)
         return geometry, scores
 
-    def _distinct(
-        self, matrices: np.ndarray, evidence: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best distinct candidates and their evidence, (b, k).
+    def _decided(self, matrices: np.ndarray, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best distinct candidates and their probabilities, (b, k).
 
-        Where nothing is left, the first one is repeated, with -inf.
+        Where nothing is left, the first one is repeated with probability 0.
         """
         rows, left = np.arange(len(evidence)), evidence.copy()
-        order, values = [], []
+        order, kept = [], []
         for _ in range(self._n_best):
             best = left.argmax(axis=1)
-            order.append(np.where(left[rows, best] > -np.inf, best, order[0] if order else best))
-            values.append(left[rows, best])
+            kept.append(left[rows, best])
+            order.append(np.where(kept[-1] > -np.inf, best, order[0] if order else best))
             away = misorientation_deg(
                 matrices, matrices[rows, best][:, None], self.crystal.proper_operators
             )
             left = np.where(away < DISTINCT_DEG, -np.inf, left)
-        return np.stack(order, axis=1), np.stack(values, axis=1)
-
-    def _fitted(
-        self,
-        counts: torch.Tensor,
-        pixel: float,
-        matrices: np.ndarray,
-        geometry: Refined,
-        at: tuple[np.ndarray, np.ndarray],
-    ) -> dict[str, np.ndarray]:
-        """Fit the disks of the best candidates (b, k), whose orientations it changes in place.
-
-        The others count as no better than the worst of those that are fitted.
-        """
-        measured = Measured.of(counts, pixel, self.optics, self._grid.radii_inv_angstrom)
-        scale, shift = geometry.camera_scale[at], geometry.shift_inv_angstrom[at]
-        b, k = scale.shape
-        n = min(k, FITTED)
-        fit = fit_disks(
-            self._library,
-            matrices[:, :n].reshape(-1, 3, 3),
-            scale[:, :n].ravel(),
-            shift[:, :n].reshape(-1, 2),
-            measured[np.arange(b).repeat(n)],
-        )
-        matrices[:, :n] = fit.matrices.reshape(b, n, 3, 3)
-        names = {"thickness_nm": fit.thickness_nm, "thickness_error_nm": fit.error_nm}
-        columns = {name: _padded(value.reshape(b, n), k, np.nan) for name, value in names.items()}
-        score = fit.score.reshape(b, n)
-        columns["disk_score"] = _padded(score, k, score.min(axis=1, keepdims=True))
-        return {**columns, "camera_scale": scale}
-
-
-def _padded(values: np.ndarray, k: int, filler: float | np.ndarray) -> np.ndarray:
-    """Return values (b, n) with the filler up to k columns."""
-    rest = np.broadcast_to(filler, (len(values), k - values.shape[1]))
-    return np.concatenate([values, rest], axis=1)
+        weight = np.exp(np.stack(kept, axis=1) - kept[0][:, None])
+        return np.stack(order, axis=1), weight / weight.sum(axis=1, keepdims=True)
 
 
 def _filled(

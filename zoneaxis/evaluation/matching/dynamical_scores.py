@@ -9,7 +9,11 @@ from zoneaxis.evaluation.matching.candidates import vertex
 from zoneaxis.evaluation.matching.dynamical_library import DynamicalLibrary
 from zoneaxis.evaluation.matching.polar_patterns import TINY, PolarGrid
 from zoneaxis.evaluation.matching.refinement import Refined
-from zoneaxis.evaluation.matching.spot_scores import heights_at, spots_power
+from zoneaxis.evaluation.matching.spot_scores import (
+    heights_at,
+    spots_power,
+    template_norm,
+)
 
 POWER = 0.35  # of dynamical intensities: predicted ones deserve more contrast than kinematic ones
 
@@ -77,7 +81,7 @@ def _correlations(
     radius, angle = q.norm(dim=-1), torch.atan2(q[:, 1], q[:, 0])
     height = heights_at(heights[None], radius[None], angle[None], grid)[0]
     square = spots_power(weight, radius, reach[None], grid)
-    return (weight @ height) / square.clamp_min(TINY).sqrt()
+    return (weight @ height) / (template_norm(grid) * square.clamp_min(TINY).sqrt())
 
 
 def _peak(q: torch.Tensor) -> tuple[int, float, float, float]:

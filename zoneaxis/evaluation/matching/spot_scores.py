@@ -56,6 +56,16 @@ def heights_at(
     return found[:, 0, 0].unflatten(1, radius_inv_angstrom.shape[1:])
 
 
+def template_norm(grid: PolarGrid) -> float:
+    """Return what the root of `spots_power` is to be multiplied by: a template's norm.
+
+    A spot of height 1 at radius r has the sum of squares r^2 times the area pi sigma^2 of a squared
+    Gaussian, over that of a point of the grid, r dr dphi.
+    """
+    spot = math.pi * grid.sigma_inv_angstrom**2
+    return math.sqrt(spot / (grid.step_inv_angstrom * 2 * math.pi / grid.n_angles))
+
+
 def spots_power(
     weight: torch.Tensor,
     radius_inv_angstrom: torch.Tensor,
