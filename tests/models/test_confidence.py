@@ -43,6 +43,8 @@ def test_log_odds_of_known_cases():
     np.testing.assert_allclose(with_log_odds(given, 1.0, 0.0), given)
     np.testing.assert_allclose(with_log_odds(given, 2.0, 0.0), [0, 0.5, 16 / 17, 1])
     np.testing.assert_allclose(with_log_odds(given, 1.0, np.log(3)), [0, 0.75, 12 / 13, 1])
+    beyond = np.float32([-1e-7, 1 + 1e-6])  # by rounding
+    np.testing.assert_array_equal(with_log_odds(beyond, 1.3, 0.2), [0, 1])
     fine = np.linspace(0, 1, 1001)
     assert (np.diff(with_log_odds(fine, 0.3, -2.0)) > 0).all()
 

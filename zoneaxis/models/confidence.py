@@ -29,7 +29,7 @@ def with_log_odds(confidence: np.ndarray, slope: float, offset: float) -> np.nda
         slope: positive, so that their order stays.
         offset: of the log odds.
     """
-    confidence = confidence.astype(float)
+    confidence = confidence.astype(float).clip(0, 1)  # sums of probabilities may round beyond 1
     for_it = np.exp(offset) * confidence**slope
     return for_it / (for_it + (1 - confidence) ** slope)
 
