@@ -121,6 +121,17 @@ def test_what_is_rejected_stays_as_it_was(nickelate, known):
     assert not none.indexed.any()
 
 
+def test_a_pattern_of_the_direct_beam_alone(nickelate, known):
+    _, matrices, _ = known
+    patterns = np.zeros((N, 112, 112), np.float32)
+    patterns[1:, 56, 56] = 1e5
+    proposer = Proposer(nickelate, proposed(matrices))
+    found = RefinedIndexer(proposer, nickelate, OPTICS, thicknesses_nm=NM).index(patterns, PIXEL)
+    np.testing.assert_allclose(found.properties["dynamical_q"], 0, atol=1e-5)
+    assert np.isfinite(found.score).all()
+    assert np.isfinite(found.euler_deg).all()
+
+
 def test_bad_input(nickelate, known):
     patterns, matrices, _ = known
     proposer = Proposer(nickelate, proposed(matrices))

@@ -1,6 +1,7 @@
 """The library of Bloch waves holds what a simulation of each orientation itself would give."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_fans_agree_with_simulations_of_their_own(nickelate, orientations, prece
     places = library.locate(orientations)
     assert set(places.sign) == {1, -1}
     for i, euler in enumerate(euler_from_matrices(orientations[:4])):
-        fan = library.fans(places.fan[i : i + 1])[int(places.fan[i])]
+        fan = library.fan(int(places.fan[i]))
         # A direction that the fan holds, near the orientation.
         step = np.rint(places.tilt_rad[i] / library.step_rad).astype(int)
         held = replace(
@@ -109,16 +110,23 @@ def test_the_cone_is_round_and_whole():
 
 def test_fans_are_kept_and_dropped(nickelate, monkeypatch):
     library = DynamicalLibrary(nickelate, OPTICS, NM)
-    first = library.fans(np.array([0, 1, 0]))
-    assert library.fans(np.array([1]))[1] is first[1]
+    first = library.fan(0)
+    assert library.fan(0) is first
     monkeypatch.setattr(dynamical_library, "MOST_BYTES", 1)
-    library.fans(np.array([2]))
-    assert library.fans(np.array([1]))[1] is not first[1]
+    library.fan(1)
+    assert library.fan(0) is not first
+
+
+def test_threads_share_a_fan(nickelate):
+    library = DynamicalLibrary(nickelate, OPTICS, NM)
+    with ThreadPoolExecutor(4) as pool:
+        fans = list(pool.map(library.fan, [5, 5, 5, 5]))
+    assert all(fan is fans[0] for fan in fans)
 
 
 def test_workers_are_sent_no_fans(library):
-    library.fans(np.array([3]))
+    fan = library.fan(3)
     assert len(pickle.dumps(library)) < 20e6
     copy = pickle.loads(pickle.dumps(library))
-    again = copy.fans(np.array([3]))[3].intensity
-    assert again.equal(library.fans(np.array([3]))[3].intensity)
+    assert copy.fan(3) is not fan
+    assert copy.fan(3).intensity.equal(fan.intensity)

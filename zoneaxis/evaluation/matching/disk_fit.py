@@ -99,13 +99,11 @@ class DiskFit:
         matrices: orientations, shape (b, 3, 3).
         thickness_nm: shape (b,).
         error_nm: half of the range of thicknesses that fit nearly as well, shape (b,).
-        score: correlation, shape (b,).
     """
 
     matrices: np.ndarray
     thickness_nm: np.ndarray
     error_nm: np.ndarray
-    score: np.ndarray
 
 
 def fit_disks(
@@ -150,21 +148,20 @@ def _fit_insides(
     present[:, 0] = True
     seen = (seen & inside & present[..., None]).float()
     roots = values**POWER * seen
-    tilts, scores, profiles = [], [], []
+    tilts, profiles = [], []
     for root, mask, disks in zip(roots, seen, fine, strict=True):
         predicted = disks.clamp_min(0) ** POWER
         side = (2 * SAMPLES + 1,) * 2
         product = F.conv2d(predicted, root.unflatten(-1, side)[None])[:, 0]
         square = F.conv2d(predicted.square(), mask.unflatten(-1, side)[None])[:, 0]
         fits = product / (root.norm() * square.sqrt()).clamp_min(TINY)
-        z, x, y = np.unravel_index(int(fits.argmax()), fits.shape)
+        _, x, y = np.unravel_index(int(fits.argmax()), fits.shape)
         tilts.append([(x - SEARCHED) * step, (y - SEARCHED) * step])
-        scores.append(float(fits[z, x, y]))
         profiles.append(fits.flatten(1).amax(dim=1).numpy())
     tilt = np.einsum("bi,bij->bj", np.array(tilts), turn.numpy())
     beam = np.broadcast_to([0.0, 0.0, 1.0], (len(tilt), 3))
     found = matrices @ shortest_turns(beam, tilt)
-    return DiskFit(found, *_thickness(library, np.stack(profiles)), np.array(scores))
+    return DiskFit(found, *_thickness(library, np.stack(profiles)))
 
 
 def _fit_means(
@@ -175,11 +172,10 @@ def _fit_means(
     measured: Measured,
 ) -> DiskFit:
     places = library.locate(matrices)
-    fans = library.fans(places.fan)
     samples, inside = _samples(library.optics)
-    scores, profiles = [], []
+    profiles = []
     for i, number in enumerate(places.fan):
-        fan = fans[int(number)]
+        fan = library.fan(int(number))
         q = library.spots(fan, places, i)[None, :, None] + samples[inside]
         one = slice(i, i + 1)
         values, seen = measured[one].at(q / scale[one], shift[one])
@@ -187,9 +183,8 @@ def _fit_means(
         root = values.mean(dim=-1)[0][whole] ** PRECESSED_POWER
         predicted = library.around(fan, places.tilt_rad[i])[..., whole].float() ** PRECESSED_POWER
         fits = predicted @ root / (root.norm() * predicted.norm(dim=-1)).clamp_min(TINY)
-        scores.append(float(fits.max()))
         profiles.append(fits.flatten(1).amax(dim=1).numpy())
-    return DiskFit(matrices, *_thickness(library, np.stack(profiles)), np.array(scores))
+    return DiskFit(matrices, *_thickness(library, np.stack(profiles)))
 
 
 def _samples(optics: Optics) -> tuple[torch.Tensor, torch.Tensor]:

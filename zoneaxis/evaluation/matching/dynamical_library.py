@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from dask.utils import SerializableLock
 
 from zoneaxis.diffraction.beams import BeamSelection
 from zoneaxis.diffraction.bloch import bloch_disks
@@ -22,7 +23,7 @@ from zoneaxis.diffraction.directions import full_operators, sample_directions
 from zoneaxis.diffraction.disks import disk_tilts
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import matrices_from_euler
-from zoneaxis.diffraction.structure_factors import StructureFactors, structure_factors
+from zoneaxis.diffraction.structure_factors import structure_factors
 
 MIRROR_Y = np.diag([1.0, -1.0, 1.0])
 FAN_STEP_DEG = 0.8  # between the directions that fans are simulated round
@@ -90,7 +91,9 @@ class DynamicalLibrary:
         """
         self.crystal, self.optics = crystal, optics
         self.thicknesses_nm = np.asarray(thicknesses_nm, dtype=float)
-        self.factors = simulation_factors(crystal, optics)
+        self.factors = structure_factors(
+            crystal, optics.voltage_kv, 2 * optics.k_max_inv_angstrom, METHOD
+        )
         self._directions = sample_directions(crystal, FAN_STEP_DEG, mirrored=True)
         self._matrices = matrices_from_euler(np.pad(self._directions, ((0, 0), (1, 0))))
         self._operators = full_operators(crystal)
@@ -101,6 +104,7 @@ class DynamicalLibrary:
         self._cone = incident_cone(optics, self.step_rad / FINER)
         self._fans: OrderedDict[int, Fan] = OrderedDict()
         self._bytes = 0
+        self._lock = SerializableLock()  # threads of a worker share the library
 
     def __getstate__(self) -> dict:
         """Leave out the fans: workers simulate their own."""
@@ -127,18 +131,16 @@ class DynamicalLibrary:
         turned[places.sign < 0] = turned[places.sign < 0] @ MIRROR_Y
         return places.operator.transpose(0, 2, 1) @ turned
 
-    def fans(self, numbers: np.ndarray) -> dict[int, Fan]:
-        """Return fans by their numbers, simulating those that are not there."""
-        wanted = [int(number) for number in np.unique(numbers)]
-        for number in wanted:
+    def fan(self, number: int) -> Fan:
+        """Return a fan by its number, simulating it if it is not there."""
+        with self._lock:
             if number not in self._fans:
                 self._fans[number] = self._simulated(number)
                 self._bytes += self._fans[number].intensity.nbytes
             self._fans.move_to_end(number)
-        found = {number: self._fans[number] for number in wanted}
-        while self._bytes > MOST_BYTES and len(self._fans) > len(wanted):
-            self._bytes -= self._fans.popitem(last=False)[1].intensity.nbytes
-        return found
+            while self._bytes > MOST_BYTES and len(self._fans) > 1:
+                self._bytes -= self._fans.popitem(last=False)[1].intensity.nbytes
+            return self._fans[number]
 
     def spots(self, fan: Fan, places: Places, i: int) -> torch.Tensor:
         """Return where the disks of orientation i stand, 1/Angstrom, float64, shape (n, 2)."""
@@ -167,11 +169,6 @@ class DynamicalLibrary:
         kept = mean.view(z, n, *mean.shape[-2:]).permute(0, 2, 3, 1)
         g = hkl[0].double() @ torch.from_numpy(self.crystal.reciprocal_inv_angstrom)
         return Fan(g, kept.half().contiguous())
-
-
-def simulation_factors(crystal: Crystal, optics: Optics) -> StructureFactors:
-    """Return the structure factors that fans are simulated with."""
-    return structure_factors(crystal, optics.voltage_kv, 2 * optics.k_max_inv_angstrom, METHOD)
 
 
 def fan_intensities(

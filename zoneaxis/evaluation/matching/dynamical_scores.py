@@ -25,12 +25,10 @@ class DynamicalScores:
     Attributes:
         matrices: orientations, shape (b, c, 3, 3).
         score: Q, shape (b, c).
-        thickness_nm: shape (b, c).
     """
 
     matrices: np.ndarray
     score: np.ndarray
-    thickness_nm: np.ndarray
 
 
 def dynamical_scores(
@@ -53,21 +51,19 @@ def dynamical_scores(
     """
     b, c = found.score.shape
     places = library.locate(found.matrices.reshape(-1, 3, 3))
-    fans = library.fans(places.fan)
     scale, shift = found.camera_scale.ravel(), found.shift_inv_angstrom.reshape(-1, 2)
-    tilt, score, thickness = places.tilt_rad.copy(), np.zeros(b * c), np.zeros(b * c)
-    for i, number in enumerate(places.fan):
-        fan, row = fans[int(number)], i // c
+    tilt, score = places.tilt_rad.copy(), np.zeros(b * c)
+    for i in np.argsort(places.fan):  # each fan is simulated once, however many are kept
+        fan, row = library.fan(int(places.fan[i])), i // c
         q = library.spots(fan, places, i) / scale[i] + torch.from_numpy(shift[i])
         weight = library.around(fan, tilt[i])[..., 1:].float().pow_(POWER)
         fits = _correlations(weight, q[1:].float(), heights[row], reach_inv_angstrom[row], grid)
-        z, *place, peak = _peak(fits)
-        score[i] = peak / float(power[row]) ** 0.5
-        thickness[i] = library.thicknesses_nm[z]
+        *place, peak = _peak(fits)
+        score[i] = peak / max(float(power[row]), TINY) ** 0.5
         corner = library.corner(tilt[i]) - library.half
         tilt[i] = (corner + place) * library.step_rad
     matrices = library.tilted(places, tilt).reshape(b, c, 3, 3)
-    return DynamicalScores(matrices, score.reshape(b, c), thickness.reshape(b, c))
+    return DynamicalScores(matrices, score.reshape(b, c))
 
 
 def _correlations(
@@ -84,8 +80,8 @@ def _correlations(
     return (weight @ height) / (template_norm(grid) * square.clamp_min(TINY).sqrt())
 
 
-def _peak(q: torch.Tensor) -> tuple[int, float, float, float]:
-    """Return thickness, row and column of the greatest value, those two between grid points."""
+def _peak(q: torch.Tensor) -> tuple[float, float, float]:
+    """Return row and column of the greatest value (z, m, m), between grid points, and it."""
     z, x, y = (int(i) for i in np.unravel_index(int(q.argmax()), q.shape))
     peak, offsets = float(q[z, x, y]), []
     for line, at in ((q[z, :, y], x), (q[z, x], y)):
@@ -95,4 +91,4 @@ def _peak(q: torch.Tensor) -> tuple[int, float, float, float]:
             peak = max(peak, float(height))
         else:
             offsets.append(0.0)
-    return z, x + offsets[0], y + offsets[1], peak
+    return x + offsets[0], y + offsets[1], peak
