@@ -68,7 +68,12 @@ def test_a_crystal_without_a_center_has_its_inverse_for_a_friend():
         *("GaAs", (5.65, 5.65, 5.65, 90.0, 90.0, 90.0), 216),
         *(np.repeat([31, 33], 4), np.concatenate([fcc, fcc + 0.25]), np.ones(8), np.ones(8)),
     )
-    friend = false_friends(EULER, crystal)["inverted"]
+    friends = false_friends(EULER, crystal)
+    beam = "180° about the beam"
+    assert set(friends) == {beam, "inverted", f"inverted, {beam}"}
+    friend = friends["inverted"]
+    both = friends[f"inverted, {beam}"]
+    assert apart(both, friend + np.array([180, 0, 0]), crystal) < 1e-3
     assert apart(friend, EULER, crystal) > 30
     first, second = (
         kinematic_disks(crystal, OPTICS, euler[None, 1:], np.array([10.0]))

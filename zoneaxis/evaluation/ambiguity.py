@@ -84,15 +84,17 @@ def friend_turns(crystal: Crystal) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     Args:
         crystal: whose symmetry counts. Some friends may still be equivalent to G.
     """
-    here, about_c = np.eye(3), matrices_from_euler(np.array([60.0, 0.0, 0.0]))
-    turns = {"180° about the beam": (here, ROTATE_180_ABOUT_BEAM)}
+    here, beam = np.eye(3), "180° about the beam"
+    of_crystal = {}
     if crystal.point_group.system == "trigonal":
-        turns["60° about c"] = (about_c, here)
-        turns["60° about c, 180° about the beam"] = (about_c, ROTATE_180_ABOUT_BEAM)
+        of_crystal["60° about c"] = matrices_from_euler(np.array([60.0, 0.0, 0.0]))
     for turn in crystal.point_group.laue.proper_subgroup.to_matrix():
         if not np.isclose(turn, crystal.proper_operators, atol=1e-6).all(axis=(1, 2)).any():
-            turns["inverted"] = (turn, here)
+            of_crystal["inverted"] = turn
             break
+    turns = {beam: (here, ROTATE_180_ABOUT_BEAM)}
+    for name, turn in of_crystal.items():
+        turns |= {name: (turn, here), f"{name}, {beam}": (turn, ROTATE_180_ABOUT_BEAM)}
     return turns
 
 
