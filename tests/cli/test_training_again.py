@@ -90,3 +90,13 @@ def test_what_no_option_can_say(nickelate):
     at_hub = {**training, "dataset_repository": "user/data", "fine_tuned_from": "a/b (weights 1)"}
     assert commands(odd, at_hub)[-1] == "zoneaxis train --data user/data --from a/b --out model"
     assert commands(odd, {}) == ()
+
+
+def test_a_training_that_was_finished_early(nickelate):
+    """With fewer images the learning rate would fall faster: another network."""
+    recipe = preset("default", nickelate)
+    settings = asdict(training_preset("modern", recipe))
+    early = {**settings, "images": 640, "planned_images": settings["images"]}
+    *same, last = commands(recipe, early)
+    assert tuple(same) == commands(recipe, settings)
+    assert last == "# stopped after 640 images; then the same command with --finish"

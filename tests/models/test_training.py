@@ -185,6 +185,7 @@ def test_a_run_can_be_finished_early(tiny_dataset, tmp_path):
         train(tiny_dataset, chosen, out, progress=recorded([], 10))
     early = train(tiny_dataset, chosen, out, finish=True)
     assert early.training["images"] == early.training["history"][-1]["images"] == 128
+    assert early.training["planned_images"] == chosen.images
     assert early.training["validation_within_5_deg"] >= 0
     assert early.temperature != 1
     assert_equal_weights(NetworkIndexer.from_pretrained(out), early)

@@ -68,7 +68,9 @@ def _build(recipe: Recipe) -> Iterator[str]:
 
 def _train(recipe: Recipe, training: Mapping[str, Any], data: str) -> Iterator[str]:
     presets = {name: training_preset(name, recipe) for name in PRESETS}
-    name, changed = _nearest(presets, TrainingSettings.of(training))
+    seen, planned = training["images"], training.get("planned_images")
+    settings = TrainingSettings.of({**training, "images": planned or seen})
+    name, changed = _nearest(presets, settings)
     if start := training.get("fine_tuned_from"):
         changed.pop("model", None)
         changed = {"from": start.partition("(weights")[0].strip() or "WEIGHTS", **changed}
@@ -81,6 +83,8 @@ def _train(recipe: Recipe, training: Mapping[str, Any], data: str) -> Iterator[s
     options = {option: value for option, value in changed.items() if option not in NO_OPTION}
     preset = {} if name == "modern" else {"preset": name}
     yield f"zoneaxis train --data {data}{_options(preset | options)} --out model"
+    if planned:
+        yield f"# stopped after {seen} images; then the same command with --finish"
 
 
 def _nearest(presets: Mapping[str, Any], wanted: Any) -> tuple[str, dict[str, Any]]:

@@ -72,6 +72,8 @@ def train(
     name = str(start) if isinstance(start, str | Path) else None
     start = start if name is None else NetworkIndexer.from_pretrained(start)
     accelerator = _accelerator(settings, out)
+    if finish and not (checkpoint and checkpoint.is_file()):
+        raise CheckpointError(f"{out}/{NAME} is not there: there is no training to finish.")
     with torch.random.fork_rng():  # the caller's random numbers stay as they were
         torch.manual_seed(settings.seed)
         indexer = _beginning(recipe, settings, start).to(accelerator.device)
@@ -86,9 +88,10 @@ def train(
         fitting = Fitting(data, settings, indexer, run, accelerator, checkpoint, identity)
         if not finish:
             fitting.go(workers, progress)
-        elif not run.step:
-            raise CheckpointError(f"{checkpoint} is not there: there is no training to finish.")
-        trained = fitting.result({**values, "images": run.step * settings.batch_size})
+        if run.step < settings.steps:
+            seen = run.step * settings.batch_size
+            values |= {"images": seen, "planned_images": settings.images}
+        trained = fitting.result(values)
     if checkpoint and accelerator.is_main_process:
         _require_untrained(out)  # another training may have been quicker
         trained.save_pretrained(out, figures=True)
