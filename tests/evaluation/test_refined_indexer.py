@@ -137,6 +137,8 @@ def test_bad_input(nickelate, known):
     proposer = Proposer(nickelate, proposed(matrices))
     with pytest.raises(SettingsError, match="n_best"):
         RefinedIndexer(proposer, nickelate, OPTICS, n_best=0)
+    with pytest.raises(SettingsError, match="leave nothing to compare"):
+        RefinedIndexer(proposer, nickelate, Optics(convergence_mrad=20.0))
     proposer.crystals = (nickelate, nickelate)
     with pytest.raises(SettingsError, match="one phase"):
         RefinedIndexer(proposer, nickelate, OPTICS)

@@ -30,18 +30,12 @@ from zoneaxis.evaluation.ambiguity import friend_turns
 from zoneaxis.evaluation.matching.disk_fit import Measured, fit_disks
 from zoneaxis.evaluation.matching.dynamical_library import DynamicalLibrary
 from zoneaxis.evaluation.matching.dynamical_scores import DynamicalScores, dynamical_scores
-from zoneaxis.evaluation.matching.polar_patterns import (
-    BLUR_INV_ANGSTROM,
-    PolarGrid,
-    polar_patterns,
-)
+from zoneaxis.evaluation.matching.polar_patterns import PolarGrid, polar_patterns
 from zoneaxis.evaluation.matching.refinement import Refined, Refiner
 from zoneaxis.evaluation.matching.spot_scores import landscape, template_norm
 from zoneaxis.scans.indexing import Indexed, Indexer, require_frame
 
 BATCH = 32
-N_RADII, N_ANGLES = 48, 180
-FEWEST_RINGS = 8
 PROPOSALS, WITH_FRIENDS = 5, 3  # of the proposer; the best of them bring their false friends
 FRIEND_SHARE = 0.5  # of the proposal's score, for its friend that was not proposed
 LEAST_SCORE = 1e-3  # of a proposal
@@ -93,10 +87,7 @@ class RefinedIndexer:
         self.proposer, self.crystal, self.optics = proposer, crystal, optics
         self.crystals = (crystal,)
         self._n_best, self._scales = n_best, tuple(camera_scales)
-        inner = optics.disk_radius_inv_angstrom + 2 * BLUR_INV_ANGSTROM
-        radii = torch.linspace(inner, optics.k_max_inv_angstrom, N_RADII)
-        sigma = float(np.hypot(optics.disk_radius_inv_angstrom / 2, BLUR_INV_ANGSTROM))
-        self._grid = PolarGrid(radii, N_ANGLES, sigma)
+        self._grid = PolarGrid.of(optics)
         self._refiner = Refiner(crystal, optics, self._grid, PARAMETERS)
         self._library = DynamicalLibrary(crystal, optics, np.array(thicknesses_nm, dtype=float))
 
@@ -116,8 +107,8 @@ class RefinedIndexer:
         Raises:
             ScanError: the frame ends before the reflections begin: the pixel size is wrong.
         """
-        first_rings = float(self._grid.radii_inv_angstrom[FEWEST_RINGS])
-        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, first_rings)
+        least = self._grid.least_reach_inv_angstrom
+        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, least)
         proposed = self.proposer.index(patterns, inv_angstrom_per_pixel)
         rows = np.flatnonzero(proposed.indexed)
         parts = [

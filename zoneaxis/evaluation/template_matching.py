@@ -23,7 +23,6 @@ Sources: E. Rauch, L. Dupuy, Arch. Metall. Mater. 50, 87 (2005) for Q and R; C. 
 Microsc. Microanal. 28, 390 (2022) for the correlation over polar rings and the powers.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +34,6 @@ from zoneaxis.diffraction.orientations import euler_from_matrices, reduce_euler
 from zoneaxis.errors import SettingsError
 from zoneaxis.evaluation.matching.candidates import best_candidates, candidate_scores, correlations
 from zoneaxis.evaluation.matching.polar_patterns import (
-    BLUR_INV_ANGSTROM,
     TINY,
     PolarGrid,
     PolarPatterns,
@@ -47,9 +45,7 @@ from zoneaxis.evaluation.matching.spot_scores import landscape, spots_power
 from zoneaxis.evaluation.matching.template_bank import template_bank
 from zoneaxis.scans.indexing import Indexed, require_frame
 
-N_RADII, N_ANGLES = 48, 180
 BATCH = 32
-FEWEST_RINGS = 8
 CANDIDATES = 64  # enough to reach beyond the neighbors of the best solution, 1 degree apart
 MOST_CANDIDATES = 1024
 MOST_SOLUTIONS = 20
@@ -102,9 +98,7 @@ class TemplateIndexer:
         Raises:
             SettingsError: a setting out of its range.
         """
-        inner = optics.disk_radius_inv_angstrom + 2 * BLUR_INV_ANGSTROM
         _check_settings(n_best, min_q, min_agreement, camera_scales)
-        _check_rings(optics, inner)
         self.crystal = crystal
         self.crystals = (crystal,)
         self.optics = optics
@@ -115,9 +109,7 @@ class TemplateIndexer:
         self._min_agreement = min_agreement
         self._step_deg = step_deg
         self._distinct_deg = max(distinct_deg, 1.5 * step_deg)
-        radii = torch.linspace(inner, optics.k_max_inv_angstrom, N_RADII)
-        sigma = math.hypot(optics.disk_radius_inv_angstrom / 2, BLUR_INV_ANGSTROM)
-        self._grid = PolarGrid(radii, N_ANGLES, sigma)
+        self._grid = PolarGrid.of(optics)
         self._bank = template_bank(
             crystal, optics, self._grid, step_deg=step_deg, thicknesses_nm=thicknesses_nm
         )
@@ -148,8 +140,8 @@ class TemplateIndexer:
         Raises:
             ScanError: the frame ends before the templates begin: the pixel size is wrong.
         """
-        first_rings = float(self._grid.radii_inv_angstrom[FEWEST_RINGS])
-        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, first_rings)
+        least = self._grid.least_reach_inv_angstrom
+        require_frame(patterns.shape[1:], inv_angstrom_per_pixel, least)
         parts = [
             self._index_scales(patterns[i : i + BATCH], inv_angstrom_per_pixel)
             for i in range(0, max(len(patterns), 1), BATCH)
@@ -269,11 +261,3 @@ def _check_settings(
         raise SettingsError(f"min_agreement = {min_agreement}: expected -1 to 1.")
     if not len(camera_scales) or not min(camera_scales) > 0:
         raise SettingsError(f"camera_scales = {camera_scales}: expected positive factors.")
-
-
-def _check_rings(optics: Optics, inner: float) -> None:
-    if optics.k_max_inv_angstrom < 2 * inner:
-        raise SettingsError(
-            f"Disks of radius {optics.disk_radius_inv_angstrom:.3f} 1/Angstrom leave nothing "
-            f"to compare up to k_max = {optics.k_max_inv_angstrom:g}: lower the convergence."
-        )

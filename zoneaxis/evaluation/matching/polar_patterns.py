@@ -1,10 +1,12 @@
 """Patterns as template matching compares them: on a polar grid, compressed, free of background."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.polar import (
     checkerboard,
     direct_beam_center,
@@ -12,7 +14,10 @@ from zoneaxis.diffraction.polar import (
     rings_inside,
     smooth_polar,
 )
+from zoneaxis.errors import SettingsError
 
+N_RADII, N_ANGLES = 48, 180
+FEWEST_RINGS = 8  # in the frame
 POWER = 0.25  # of intensities, in patterns and templates alike
 BLUR_INV_ANGSTROM = 0.03  # patterns are smoothed by it before the power, which would lift noise
 SMALLEST_BLUR_PX = 0.6  # or the halves of a checkerboard would not look alike
@@ -35,6 +40,28 @@ class PolarGrid:
     radii_inv_angstrom: torch.Tensor
     n_angles: int
     sigma_inv_angstrom: float
+
+    @classmethod
+    def of(cls, optics: Optics) -> "PolarGrid":
+        """Return rings from outside the direct beam to k_max, and spots as wide as blurred disks.
+
+        Raises:
+            SettingsError: the direct beam leaves too little.
+        """
+        radius, last = optics.disk_radius_inv_angstrom, optics.k_max_inv_angstrom
+        first = radius + 2 * BLUR_INV_ANGSTROM
+        if last < 2 * first:
+            raise SettingsError(
+                f"Disks of radius {radius:.3f} 1/Angstrom leave nothing to compare up to "
+                f"k_max = {last:g}: lower the convergence."
+            )
+        sigma = math.hypot(radius / 2, BLUR_INV_ANGSTROM)
+        return cls(torch.linspace(first, last, N_RADII), N_ANGLES, sigma)
+
+    @property
+    def least_reach_inv_angstrom(self) -> float:
+        """How far a frame must reach to show enough rings."""
+        return float(self.radii_inv_angstrom[FEWEST_RINGS])
 
     @property
     def step_inv_angstrom(self) -> float:
