@@ -1,5 +1,7 @@
 """Proposals that are wrong or coarse come out right, with a thickness and what else is possible."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,18 +35,22 @@ class Proposer:
         return self.found
 
 
-@pytest.fixture(scope="module")
-def known(nickelate):
-    """Patterns in counts, their orientations and thicknesses."""
+def simulated(crystal, optics):
+    """Return patterns in counts, their orientations and thicknesses."""
     rng = np.random.default_rng(3)
     euler = rng.uniform([0, 25, 5], [360, 80, 115], (N, 3))
     nm = rng.choice(NM[1:-1], N).astype(float)
     patterns = []
     for angles, thickness in zip(euler, nm, strict=True):
-        disks = bloch_disks(nickelate, OPTICS, angles[None, 1:], np.array([thickness]))
+        disks = bloch_disks(crystal, optics, angles[None, 1:], np.array([thickness]))
         patterns.append(render(disks, 112, PIXEL, float(angles[0]))[0, 0].numpy())
     counts = rng.poisson(1e6 * np.stack(patterns)).astype(np.float32)
     return counts, matrices_from_euler(euler), nm
+
+
+@pytest.fixture(scope="module")
+def known(nickelate):
+    return simulated(nickelate, OPTICS)
 
 
 def proposed(matrices, indexed=None) -> Indexed:
@@ -90,6 +96,17 @@ def test_thickness_is_told(nickelate, known, refined):
     error = np.abs(refined.properties["thickness_nm"] - known[2])[right]
     assert np.median(error) == 0
     assert (refined.properties["thickness_error_nm"][right] >= 5).all()
+
+
+def test_a_precessing_beam(nickelate):
+    """It washes the disks out, whose means tell the thickness then."""
+    optics = replace(OPTICS, precession_deg=0.5)
+    patterns, matrices, nm = simulated(nickelate, optics)
+    proposer = Proposer(nickelate, proposed(matrices))
+    found = RefinedIndexer(proposer, nickelate, optics, thicknesses_nm=NM).index(patterns, PIXEL)
+    right = apart_deg(nickelate, found, matrices) < 1
+    assert right.sum() >= N - 1
+    assert (np.abs(found.properties["thickness_nm"] - nm)[right] <= 10).all()
 
 
 def test_camera_length_and_center_are_found(nickelate, known):
