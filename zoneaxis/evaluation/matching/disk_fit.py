@@ -27,10 +27,7 @@ SAMPLES = 2  # from the middle of a disk to its edge
 RIM = 0.9  # of a disk's radius is looked at: blur and a center slightly off spoil the edge
 SEARCHED = 4  # steps to each side
 N_ANGLES = 120
-POWER, PRECESSED_POWER = (
-    0.5,
-    0.35,
-)  # of intensities; the counting noise of a root is the same for all
+POWER, PRECESSED_POWER = 0.5, 0.35  # of intensities; a root has the same noise everywhere
 TOLERATED = 0.15  # thicknesses whose misfit is so much larger than the least are possible, too
 
 

@@ -79,6 +79,7 @@ class DynamicalLibrary:
         factors: structure factors of the simulation.
         step_rad: of the directions in a fan.
         half: directions of a fan from its middle to its edge.
+        reach: directions to each side that `around` returns.
     """
 
     def __init__(self, crystal: Crystal, optics: Optics, thicknesses_nm: np.ndarray) -> None:
