@@ -12,7 +12,10 @@ import typer
 from zoneaxis.cli.map_files import require_map_path
 from zoneaxis.cli.neighbors import Average, Neighbors, averaged
 from zoneaxis.cli.options import (
+    CONVERGENCE,
+    LARGEST_K,
     MODEL,
+    VOLTAGE,
     Convergence,
     LargestK,
     MapOut,
@@ -36,6 +39,7 @@ from zoneaxis.errors import ScanError, SettingsError
 from zoneaxis.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from zoneaxis.dataset_builder.recipe import PatternRecipe
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.scans.indexing import Indexer
     from zoneaxis.scans.orientation_map import OrientationMap
@@ -93,13 +97,13 @@ def index(
         typer.Option(
             "--refine",
             help="Compare the best orientations and their false friends with Bloch waves: finer, "
-            "slower, for the optics that follow.",
+            "slower. Voltage, convergence and k_max are the model's unless given.",
         ),
     ] = False,
-    voltage_kv: Voltage = 300.0,
-    convergence_mrad: Convergence = 1.5,
+    voltage_kv: Annotated[float | None, typer.Option(help=VOLTAGE)] = None,
+    convergence_mrad: Annotated[float | None, typer.Option(help=CONVERGENCE)] = None,
     precession_deg: Precession = 0.0,
-    k_max: LargestK = 1.8,
+    k_max: Annotated[float | None, typer.Option(help=LARGEST_K)] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -121,7 +125,14 @@ def index(
         indexer = NetworkIndexer.from_pretrained(folder, crystal=wanted)
         say(f"{model} for {indexer.crystal.name}: trained for {trained_for(indexer.recipe)}")
         indexer = indexer.with_min_confidence(min_confidence)
-        return _refined(indexer, context.params) if refine else indexer, [folder]
+        if not refine:
+            return indexer, [folder]
+        optics = _own_optics(indexer.recipe, context.params)
+        say(
+            f"Refined with {optics.voltage_kv:g} kV, {optics.convergence_mrad:.3g} mrad, "
+            f"precession {optics.precession_deg:g} degrees, k_max {optics.k_max_inv_angstrom:.3g}"
+        )
+        return _refined(indexer, optics), [folder]
 
     _index(load, context.params)
 
@@ -187,6 +198,11 @@ def match(
     from zoneaxis.evaluation.template_matching import TemplateIndexer, camera_scales
     from zoneaxis.scans.phase_indexer import PhaseIndexer
 
+    if len(crystal) > 1 and Refinement.BLOCH_WAVES in refine:
+        raise SettingsError(
+            "--refine bloch_waves compares orientations of one phase and cannot choose among "
+            "several: give one --crystal, or another --refine."
+        )
     own = [r.value for r in refine if r not in (Refinement.BLOCH_WAVES, Refinement.NOTHING)]
 
     def of_phase(name: str) -> "Indexer":
@@ -201,7 +217,9 @@ def match(
             thicknesses_nm=dynamical_nm or (),
             refine=own,
         )
-        return _refined(indexer, context.params) if Refinement.BLOCH_WAVES in refine else indexer
+        if Refinement.BLOCH_WAVES in refine:
+            return _refined(indexer, _optics(context.params))
+        return indexer
 
     def load() -> tuple["Indexer", list[Path]]:
         indexers = [of_phase(name) for name in crystal]
@@ -216,12 +234,21 @@ def _optics(given: Mapping[str, Any]) -> "Optics":
     return Optics(*(given[name] for name in OPTICS))
 
 
-def _refined(proposer: "Indexer", given: Mapping[str, Any]) -> "Indexer":
+def _own_optics(recipe: "PatternRecipe", given: Mapping[str, Any]) -> "Optics":
+    """Return what is given, and of the model's training set what is not."""
+    from zoneaxis.diffraction.optics import Optics
+
+    own = (recipe.voltage_kv, recipe.mean_convergence_mrad, 0.0, recipe.k_max_inv_angstrom)
+    chosen = (v if given[n] is None else given[n] for n, v in zip(OPTICS, own, strict=True))
+    return Optics(*chosen)
+
+
+def _refined(proposer: "Indexer", optics: "Optics") -> "Indexer":
     """Return an indexer of one crystal whose answers Bloch waves decide."""
     from zoneaxis.evaluation.refined_indexer import RefinedIndexer
 
     (crystal,) = proposer.crystals
-    return RefinedIndexer(proposer, crystal, _optics(given))
+    return RefinedIndexer(proposer, crystal, optics)
 
 
 def _index(load: Callable[[], tuple["Indexer", list[Path]]], given: Mapping[str, Any]) -> None:

@@ -31,10 +31,13 @@ PixelSize = Annotated[
     typer.Option(help="Size of a pattern pixel, as recorded, in 1/Å; default: the file's."),
 ]
 StepSize = Annotated[float | None, typer.Option(help="Scan step in nm; default: the file's.")]
-Voltage = Annotated[float, typer.Option(help="Accelerating voltage in kV.")]
-Convergence = Annotated[float, typer.Option(help="Semi-angle of convergence in mrad.")]
+VOLTAGE = "Accelerating voltage in kV."
+CONVERGENCE = "Semi-angle of convergence in mrad."
+LARGEST_K = "Simulate no wave vector beyond, in 1/Å."
+Voltage = Annotated[float, typer.Option(help=VOLTAGE)]
+Convergence = Annotated[float, typer.Option(help=CONVERGENCE)]
 Precession = Annotated[float, typer.Option(help="Precession angle in degrees.")]
-LargestK = Annotated[float, typer.Option(help="Simulate no wave vector beyond, in 1/Å.")]
+LargestK = Annotated[float, typer.Option(help=LARGEST_K)]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")
 ]

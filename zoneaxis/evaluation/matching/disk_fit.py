@@ -95,7 +95,8 @@ class DiskFit:
     Attributes:
         matrices: orientations, shape (b, 3, 3).
         thickness_nm: shape (b,).
-        error_nm: half of the range of thicknesses that fit nearly as well, shape (b,).
+        error_nm: half of the range of thicknesses that fit nearly as well, inf where the thickest
+            of all fits best, shape (b,).
     """
 
     matrices: np.ndarray
@@ -207,4 +208,6 @@ def _thickness(library: DynamicalLibrary, profiles: np.ndarray) -> tuple[np.ndar
     low = np.where(possible, nm, np.inf).min(axis=1)
     high = np.where(possible, nm, -np.inf).max(axis=1)
     step = np.gradient(nm)[best] if len(nm) > 1 else np.zeros(len(best))
-    return nm[best], (high - low + step) / 2
+    # Where the thickest fits best, the crystal may be thicker still.
+    error = np.where(best == len(nm) - 1, np.inf, (high - low + step) / 2)
+    return nm[best], error
