@@ -36,7 +36,7 @@ MOST = {  # patterns of a set and condition that the slower ones get; the others
     "acom": 64,
     "pyxem": 64,
     "kinematic-refined": 64,
-    "network-refined": 192,
+    "network-refined": 64,
 }
 CAMERA_LENGTH_ERROR = 0.1
 DYNAMICAL_NM = (20.0, 40.0, 60.0, 80.0)
