@@ -9,6 +9,7 @@ from zoneaxis.diffraction.kinematic import kinematic_disks
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     beam_directions,
+    euler_from_matrices,
     matrices_from_euler,
     mirrored,
     misorientation_deg,
@@ -19,6 +20,7 @@ from zoneaxis.evaluation.ambiguity import (
     candidates,
     false_friends,
     with_fits,
+    zone_half_turns,
 )
 from zoneaxis.evaluation.figures.ambiguity_figures import (
     draw_ambiguity,
@@ -214,3 +216,19 @@ def test_the_figure_of_a_point(nickelate, measured, grid):
     figure.canvas.draw()
     titles = [ax.get_title() for part in figure.subfigs for ax in part.axes]
     assert any(title.startswith("spots in both: ") for title in titles)
+
+
+def test_a_half_turn_about_the_zone_axis_near_the_beam_does_not_show(nickelate):
+    """Bloch waves of both, 3 degrees from [001], are the same as long as one Laue zone is seen."""
+    euler = np.array([40.0, 3.0, 20.0])
+    turned = zone_half_turns(matrices_from_euler(euler), nickelate)
+    operators = nickelate.proper_operators
+    assert misorientation_deg(turned, matrices_from_euler(euler), operators) > 50
+    both = [euler, euler_from_matrices(turned)]
+    patterns = []
+    for angles in both:
+        disks = bloch_disks(nickelate, OPTICS, angles[None, 1:], np.array([30.0]))
+        patterns.append(render(disks, 64, PIXEL, float(angles[0]))[0, 0].flatten().sqrt())
+    assert np.corrcoef(patterns)[0, 1] > 0.99
+    back = zone_half_turns(turned, nickelate)
+    assert misorientation_deg(back, matrices_from_euler(euler), operators) < 1e-4

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from zoneaxis.diffraction.crystal import Crystal
+from zoneaxis.diffraction.low_index import low_index_directions
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     ROTATE_180_ABOUT_BEAM,
@@ -26,6 +27,7 @@ from zoneaxis.diffraction.structure_factors import structure_factors
 from zoneaxis.evaluation.pattern_fit import fit_pattern
 
 SHARE = 0.9  # of the best score: whatever reaches it vies with the best
+MAIN_ZONES, ZONES_APART_DEG = 4, 15.0  # zone axes whose half turns no pattern tells nearby
 FRIEND_DEG = 5.0  # an orientation nearer than this to a false friend is that friend
 SAME_DIRECTION = 1e-6  # of unit vectors
 
@@ -96,6 +98,23 @@ def friend_turns(crystal: Crystal) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for name, turn in of_crystal.items():
         turns |= {name: (turn, here), f"{name}, {beam}": (turn, ROTATE_180_ABOUT_BEAM)}
     return turns
+
+
+def zone_half_turns(matrices: np.ndarray, crystal: Crystal) -> np.ndarray:
+    """Return orientations turned by 180 degrees about the main zone axis nearest to the beam.
+
+    The zero-order Laue zone of an axis has a center of symmetry: as long as a pattern shows no
+    other, it is the same after that turn, wherever near the axis the beam is.
+
+    Args:
+        matrices: G, shape (..., 3, 3).
+        crystal: whose `MAIN_ZONES` shortest zone axes count, and their equivalents.
+    """
+    main = low_index_directions(crystal, ZONES_APART_DEG)[:MAIN_ZONES] @ crystal.lattice_angstrom
+    main = main / np.linalg.norm(main, axis=1, keepdims=True)
+    axes = np.concatenate(main @ crystal.proper_operators)
+    axis = axes[np.abs(matrices[..., 2] @ axes.T).argmax(axis=-1)]
+    return 2 * axis[..., None] * (axis[..., None, :] @ matrices) - matrices
 
 
 def candidates(

@@ -26,7 +26,7 @@ from zoneaxis.diffraction.orientations import (
     reduce_euler,
 )
 from zoneaxis.errors import SettingsError
-from zoneaxis.evaluation.ambiguity import friend_turns
+from zoneaxis.evaluation.ambiguity import friend_turns, zone_half_turns
 from zoneaxis.evaluation.matching.disk_fit import Measured, fit_disks
 from zoneaxis.evaluation.matching.dynamical_library import DynamicalLibrary
 from zoneaxis.evaluation.matching.dynamical_scores import DynamicalScores, dynamical_scores
@@ -153,10 +153,9 @@ class RefinedIndexer:
         """Return proposals and false friends, (b, c, 3, 3), and what the proposer gives them."""
         matrices = matrices_from_euler(euler_deg[:, :PROPOSALS])
         score = score[:, :PROPOSALS].clip(LEAST_SCORE)
-        friends = [
-            left @ matrices[:, :WITH_FRIENDS] @ right
-            for left, right in friend_turns(self.crystal).values()
-        ]
+        best = matrices[:, :WITH_FRIENDS]
+        friends = [left @ best @ right for left, right in friend_turns(self.crystal).values()]
+        friends.append(zone_half_turns(best, self.crystal))
         inherited = [FRIEND_SHARE * score[:, :WITH_FRIENDS]] * len(friends)
         return np.concatenate([matrices, *friends], 1), np.concatenate([score, *inherited], 1)
 
