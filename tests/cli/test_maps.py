@@ -103,7 +103,11 @@ def test_bloch_waves_decide(run, fails, work, silver, tmp_path, monkeypatch):
     assert (found["NetworkIndexer"] == 0.5).all()
     recipe = NetworkIndexer.from_pretrained(work / "model").recipe
     np.testing.assert_allclose(found["k_max"], recipe.k_max_inv_angstrom, rtol=1e-6)
-    assert run(*index, "--refine", "--k-max", 1.1).code == 0
+    own = run(*index, "--refine")
+    assert "Warning" not in own.out + own.err
+    other = run(*index, "--refine", "--k-max", 1.1, "--voltage-kv", 80)
+    assert other.code == 0
+    assert "refined for 80" in " ".join((other.out + other.err).split())
     np.testing.assert_allclose(OrientationMap.load(out).properties["k_max"], 1.1, rtol=1e-6)
     fails("--k-max has no effect without --refine", *index, "--k-max", 1.5)
     match = "match", work / "scan.hspy", "--step-deg", 10, "--out", out, "--refine", "bloch_waves"

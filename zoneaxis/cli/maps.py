@@ -132,6 +132,11 @@ def index(
             f"Refined with {optics.voltage_kv:g} kV, {optics.convergence_mrad:.3g} mrad, "
             f"precession {optics.precession_deg:g} degrees, k_max {optics.k_max_inv_angstrom:.3g}"
         )
+        if optics.voltage_kv != indexer.recipe.voltage_kv:
+            say(
+                f"Warning: the model was trained for {indexer.recipe.voltage_kv:g} kV, and what it "
+                f"proposes is refined for {optics.voltage_kv:g}: give the microscope's to both."
+            )
         return _refined(indexer, optics), [folder]
 
     _index(load, context.params)
