@@ -24,7 +24,7 @@ demo: $(INSTALLED)  ## map a synthetic specimen by the default model, into demo/
 	$(BIN)/zoneaxis compare demo/network.h5 demo/scan.truth.h5 --scan demo/scan.hspy --out demo/network.html --json demo/network.json
 	@echo "Reports to look at: demo/network.html (the network) and demo/matched.html (template matching)"
 	@echo "A point in four is off by more than 5 degrees: overlapping grains, thin edges, half turns; see docs/accuracy.md"
-	@echo "Finer, with thickness, in some minutes: $(BIN)/zoneaxis index demo/scan.hspy --refine --out demo/refined.h5"
+	@echo "Finer, with thickness, a part in some minutes: $(BIN)/zoneaxis index demo/scan.hspy --refine --crop 8 16 8 16 --out demo/refined.h5"
 
 demo-train: demo  ## then train a network of your own and map by it (5 to 10 minutes more)
 	$(BIN)/zoneaxis build --preset demo --out demo/dataset

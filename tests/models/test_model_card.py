@@ -160,7 +160,7 @@ def test_the_three_lines_of_the_card_load_the_model(trained, patterns, tmp_path)
     folder = trained.save_pretrained(tmp_path)
     text = (folder / "README.md").read_text(encoding="utf-8").replace('"FOLDER"', repr(str(folder)))
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(code.splitlines()) == 3
+    assert len([line for line in code.splitlines() if line]) == 3
     names = {"patterns": patterns([3]), "inv_angstrom_per_pixel": 0.025}
     exec(code, names)
     expected = trained.index(patterns([3]), 0.025)
