@@ -13,7 +13,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from zoneaxis.diffraction.crystal import Crystal
-from zoneaxis.diffraction.low_index import low_index_directions
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.diffraction.orientations import (
     ROTATE_180_ABOUT_BEAM,
@@ -23,6 +22,7 @@ from zoneaxis.diffraction.orientations import (
     pseudo_symmetric_deg,
 )
 from zoneaxis.diffraction.structure_factors import structure_factors
+from zoneaxis.evaluation.ambiguity import main_zone_axes
 from zoneaxis.evaluation.metrics import RIGHT_DEG
 from zoneaxis.evaluation.pattern_fit import PatternFit, correlation, fit_pattern
 from zoneaxis.scans.orientation_map import OrientationMap
@@ -32,7 +32,7 @@ STEPS_DEG = (1.5, 1.0, 0.75, 0.5, 0.25)
 TILTS = 8
 USUAL = 0.9  # share of the agreeing points whose difference of fit is noise of the search
 KINDS = ("agree", "zone_180", "c_60", "beam_180", "c_60 and beam_180", "other")
-ZONES, NEAR_ZONE_DEG = 4, 5.0
+NEAR_ZONE_DEG = 5.0
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,11 @@ def zone_half_turn_deg(first: np.ndarray, second: np.ndarray, crystal: Crystal) 
     Args:
         first: orientation matrices, shape (n, 3, 3).
         second: orientation matrices, shape (n, 3, 3).
-        crystal: whose `ZONES` main zone axes count.
+        crystal: whose main zone axes count.
     """
     operators = crystal.proper_operators
-    main = low_index_directions(crystal, apart_deg=15.0)[:ZONES] @ crystal.lattice_angstrom
-    axes = np.concatenate(main / np.linalg.norm(main, axis=1, keepdims=True) @ operators)
     angles = misorientation_deg(first, second, operators)
-    for axis in axes:
+    for axis in main_zone_axes(crystal):
         near = np.abs(first[:, :, 2] @ axis) >= np.cos(np.deg2rad(NEAR_ZONE_DEG))
         turned = (2 * np.outer(axis, axis) - np.eye(3)) @ first[near]
         angles[near] = np.minimum(angles[near], misorientation_deg(turned, second[near], operators))

@@ -11,6 +11,7 @@ from zoneaxis.diffraction.crystal import Crystal
 
 ROTATE_180_ABOUT_BEAM = np.diag([-1.0, -1.0, 1.0])
 MIRROR_X = np.diag([-1.0, 1.0, 1.0])
+MIRROR_Y = np.diag([1.0, -1.0, 1.0])
 
 
 def matrices_from_euler(euler_deg: np.ndarray) -> np.ndarray:

@@ -100,7 +100,14 @@ def friend_turns(crystal: Crystal) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return turns
 
 
-def zone_half_turns(matrices: np.ndarray, crystal: Crystal) -> np.ndarray:
+def main_zone_axes(crystal: Crystal) -> np.ndarray:
+    """Return the `MAIN_ZONES` shortest zone axes and their equivalents, unit vectors (n, 3)."""
+    main = low_index_directions(crystal, ZONES_APART_DEG)[:MAIN_ZONES] @ crystal.lattice_angstrom
+    main = main / np.linalg.norm(main, axis=1, keepdims=True)
+    return np.concatenate(main @ crystal.proper_operators)
+
+
+def zone_half_turns(matrices: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Return orientations turned by 180 degrees about the main zone axis nearest to the beam.
 
     The zero-order Laue zone of an axis has a center of symmetry: as long as a pattern shows no
@@ -108,11 +115,8 @@ def zone_half_turns(matrices: np.ndarray, crystal: Crystal) -> np.ndarray:
 
     Args:
         matrices: G, shape (..., 3, 3).
-        crystal: whose `MAIN_ZONES` shortest zone axes count, and their equivalents.
+        axes: of the crystal, what `main_zone_axes` returns, shape (n, 3).
     """
-    main = low_index_directions(crystal, ZONES_APART_DEG)[:MAIN_ZONES] @ crystal.lattice_angstrom
-    main = main / np.linalg.norm(main, axis=1, keepdims=True)
-    axes = np.concatenate(main @ crystal.proper_operators)
     axis = axes[np.abs(matrices[..., 2] @ axes.T).argmax(axis=-1)]
     return 2 * axis[..., None] * (axis[..., None, :] @ matrices) - matrices
 

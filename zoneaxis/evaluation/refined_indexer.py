@@ -26,11 +26,11 @@ from zoneaxis.diffraction.orientations import (
     reduce_euler,
 )
 from zoneaxis.errors import SettingsError
-from zoneaxis.evaluation.ambiguity import friend_turns, zone_half_turns
+from zoneaxis.evaluation.ambiguity import friend_turns, main_zone_axes, zone_half_turns
 from zoneaxis.evaluation.matching.disk_fit import Measured, fit_disks
 from zoneaxis.evaluation.matching.dynamical_library import DynamicalLibrary
 from zoneaxis.evaluation.matching.dynamical_scores import DynamicalScores, dynamical_scores
-from zoneaxis.evaluation.matching.polar_patterns import PolarGrid, polar_patterns
+from zoneaxis.evaluation.matching.polar_patterns import PolarGrid, PolarPatterns, polar_patterns
 from zoneaxis.evaluation.matching.refinement import Refined, Refiner
 from zoneaxis.evaluation.matching.spot_scores import landscape, template_norm
 from zoneaxis.scans.indexing import Indexed, Indexer, require_frame
@@ -87,6 +87,8 @@ class RefinedIndexer:
         self.proposer, self.crystal, self.optics = proposer, crystal, optics
         self.crystals = (crystal,)
         self._n_best, self._scales = n_best, tuple(camera_scales)
+        self._turns = tuple(friend_turns(crystal).values())
+        self._zone_axes = main_zone_axes(crystal)
         self._grid = PolarGrid.of(optics)
         self._refiner = Refiner(crystal, optics, self._grid, PARAMETERS)
         self._library = DynamicalLibrary(crystal, optics, np.array(thicknesses_nm, dtype=float))
@@ -124,17 +126,15 @@ class RefinedIndexer:
     ) -> dict[str, np.ndarray]:
         counts = torch.from_numpy(patterns.astype(np.float32))
         matrices, score = self._candidates(proposed.euler_deg[rows], proposed.score[rows])
-        geometry, dynamical = self._compared(counts, pixel, matrices)
+        polar = polar_patterns(counts, pixel, self._grid, self.optics.disk_radius_inv_angstrom)
+        geometry, dynamical = self._compared(polar, matrices)
         evidence = Q_WEIGHT * dynamical.score + LOG_WEIGHT * np.log(score)
         order, probability = self._decided(dynamical.matrices, evidence)
         best = np.arange(len(rows)), order[:, 0]
-        fit = fit_disks(
-            self._library,
-            dynamical.matrices[best],
-            geometry.camera_scale[best],
-            geometry.shift_inv_angstrom[best],
-            Measured.of(counts, pixel, self.optics, self._grid.radii_inv_angstrom),
-        )
+        camera = geometry.camera_scale[best], geometry.shift_inv_angstrom[best]
+        radii = self._grid.radii_inv_angstrom
+        measured = Measured.of(counts, pixel, polar.center_px, *camera, radii)
+        fit = fit_disks(self._library, dynamical.matrices[best], measured)
         found = np.take_along_axis(dynamical.matrices, order[..., None, None], axis=1)
         found[:, 0] = fit.matrices
         return {
@@ -142,7 +142,7 @@ class RefinedIndexer:
             "score": probability.astype(np.float32),
             "alternatives": (probability[:, 1:] >= LIKELY * probability[:, :1]).sum(axis=1),
             "dynamical_q": dynamical.score[best],
-            "camera_scale": geometry.camera_scale[best],
+            "camera_scale": camera[0],
             "thickness_nm": fit.thickness_nm,
             "thickness_error_nm": fit.error_nm,
         }
@@ -154,17 +154,15 @@ class RefinedIndexer:
         matrices = matrices_from_euler(euler_deg[:, :PROPOSALS])
         score = score[:, :PROPOSALS].clip(LEAST_SCORE)
         best = matrices[:, :WITH_FRIENDS]
-        friends = [left @ best @ right for left, right in friend_turns(self.crystal).values()]
-        friends.append(zone_half_turns(best, self.crystal))
+        friends = [left @ best @ right for left, right in self._turns]
+        friends.append(zone_half_turns(best, self._zone_axes))
         inherited = [FRIEND_SHARE * score[:, :WITH_FRIENDS]] * len(friends)
         return np.concatenate([matrices, *friends], 1), np.concatenate([score, *inherited], 1)
 
     def _compared(
-        self, counts: torch.Tensor, pixel: float, matrices: np.ndarray
+        self, polar: PolarPatterns, matrices: np.ndarray
     ) -> tuple[Refined, DynamicalScores]:
         """Return the geometry of each candidate, and how well Bloch waves fit around it."""
-        radius = self.optics.disk_radius_inv_angstrom
-        polar = polar_patterns(counts, pixel, self._grid, radius)
         heights = landscape(polar.spectrum, self._grid)
         reach = (self._grid.radii_inv_angstrom * polar.inside).amax(dim=1)
         norm = template_norm(self._grid) * polar.power.sqrt()

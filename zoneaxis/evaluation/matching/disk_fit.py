@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import euler_from_matrices
-from zoneaxis.diffraction.polar import direct_beam_center, ring_background, smooth_polar
+from zoneaxis.diffraction.orientations import euler_from_matrices, matrices_from_euler
+from zoneaxis.diffraction.polar import ring_background, smooth_polar
 from zoneaxis.evaluation.matching.dynamical_library import (
     DynamicalLibrary,
     fan_intensities,
@@ -37,7 +37,9 @@ class Measured:
 
     Attributes:
         patterns: counts, shape (b, h, w).
-        center_px: column and row of the direct beams, shape (b, 2).
+        center_px: column and row of the direct beams as they were sought, shape (b, 2).
+        camera_scale: factor on the pixel size, float64, shape (b,).
+        shift_inv_angstrom: of the direct beams from there, float64, shape (b, 2).
         background: between the disks of each ring, shape (b, r).
         radii_inv_angstrom: of the rings, shape (r,).
         inv_angstrom_per_pixel: size of a pixel.
@@ -45,38 +47,41 @@ class Measured:
 
     patterns: torch.Tensor
     center_px: torch.Tensor
+    camera_scale: torch.Tensor
+    shift_inv_angstrom: torch.Tensor
     background: torch.Tensor
     radii_inv_angstrom: torch.Tensor
     inv_angstrom_per_pixel: float
 
     @classmethod
     def of(
-        cls, patterns: torch.Tensor, pixel: float, optics: Optics, radii: torch.Tensor
+        cls,
+        patterns: torch.Tensor,
+        pixel: float,
+        center_px: torch.Tensor,
+        camera_scale: np.ndarray,
+        shift_inv_angstrom: np.ndarray,
+        radii: torch.Tensor,
     ) -> "Measured":
-        """Find direct beams and background of patterns (b, h, w)."""
-        center = direct_beam_center(patterns, optics.disk_radius_inv_angstrom / pixel)
-        polar = smooth_polar(patterns, center, pixel, radii, N_ANGLES, BLUR_INV_ANGSTROM)
-        return cls(patterns, center, ring_background(polar)[..., 0], radii, pixel)
+        """Find the background of patterns; arguments are the attributes."""
+        polar = smooth_polar(patterns, center_px, pixel, radii, N_ANGLES, BLUR_INV_ANGSTROM)
+        scale, shift = map(torch.from_numpy, (camera_scale, shift_inv_angstrom))
+        background = ring_background(polar)[..., 0]
+        return cls(patterns, center_px, scale, shift, background, radii, pixel)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> "Measured":
-        """Return some of the patterns, which may repeat."""
-        return replace(
-            self,
-            patterns=self.patterns[rows],
-            center_px=self.center_px[rows],
-            background=self.background[rows],
-        )
+    def __getitem__(self, rows: slice) -> "Measured":
+        """Return some of the patterns."""
+        each = ("patterns", "center_px", "camera_scale", "shift_inv_angstrom", "background")
+        return replace(self, **{name: getattr(self, name)[rows] for name in each})
 
-    def at(
-        self, q: torch.Tensor, shift_inv_angstrom: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return intensities above the background and whether they lie in the frame.
 
         Args:
-            q: from the direct beam, shape (b, n, k, 2).
-            shift_inv_angstrom: of the direct beam from the center, shape (b, 2).
+            q: from the direct beam, 1/Angstrom, shape (b, n, k, 2).
         """
-        place = (q + shift_inv_angstrom[:, None, None]) / self.inv_angstrom_per_pixel
+        q = q / self.camera_scale[:, None, None, None]
+        place = (q + self.shift_inv_angstrom[:, None, None]) / self.inv_angstrom_per_pixel
         place = (place + self.center_px[:, None, None]).float()
         frame = place.new_tensor([self.patterns.shape[2], self.patterns.shape[1]])
         place = (place + 0.5) * 2 / frame - 1
@@ -104,44 +109,28 @@ class DiskFit:
     error_nm: np.ndarray
 
 
-def fit_disks(
-    library: DynamicalLibrary,
-    matrices: np.ndarray,
-    camera_scale: np.ndarray,
-    shift_inv_angstrom: np.ndarray,
-    measured: Measured,
-) -> DiskFit:
+def fit_disks(library: DynamicalLibrary, matrices: np.ndarray, measured: Measured) -> DiskFit:
     """Fit one orientation of each pattern.
 
     Args:
         library: of the crystal and the optics.
         matrices: orientations to start from, shape (b, 3, 3).
-        camera_scale: factor on the pixel size, shape (b,).
-        shift_inv_angstrom: of the direct beam from the center found, shape (b, 2).
         measured: the patterns.
     """
-    scale = torch.from_numpy(camera_scale)[:, None, None, None]
-    shift = torch.from_numpy(shift_inv_angstrom)
-    if library.optics.precession_deg:
-        return _fit_means(library, matrices, scale, shift, measured)
-    return _fit_insides(library, matrices, scale, shift, measured)
+    fit = _fit_means if library.optics.precession_deg else _fit_insides
+    return fit(library, matrices, measured)
 
 
-def _fit_insides(
-    library: DynamicalLibrary,
-    matrices: np.ndarray,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
-    measured: Measured,
-) -> DiskFit:
+def _fit_insides(library: DynamicalLibrary, matrices: np.ndarray, measured: Measured) -> DiskFit:
     step = 1e-3 * library.optics.convergence_mrad / SAMPLES
     euler = euler_from_matrices(matrices)
     hkl, fine = fan_intensities(library, euler[:, 1:], step, SEARCHED + SAMPLES)
     g = hkl.double() @ torch.from_numpy(library.crystal.reciprocal_inv_angstrom)
-    turn = torch.from_numpy(in_plane_turns(euler[:, 0]))
+    # q -> Z(phi1)^T q, here of rows.
+    turn = torch.from_numpy(matrices_from_euler(euler * [1, 0, 0])[:, :2, :2])
     samples, inside = _samples(library.optics)
     q = (g @ torch.from_numpy(matrices))[:, :, None, :2] + (samples @ turn)[:, None]
-    values, seen = measured.at(q / scale, shift)
+    values, seen = measured.at(q)
     present = (hkl != 0).any(dim=-1)
     present[:, 0] = True
     seen = (seen & inside & present[..., None]).float()
@@ -162,21 +151,14 @@ def _fit_insides(
     return DiskFit(found, *_thickness(library, np.stack(profiles)))
 
 
-def _fit_means(
-    library: DynamicalLibrary,
-    matrices: np.ndarray,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
-    measured: Measured,
-) -> DiskFit:
+def _fit_means(library: DynamicalLibrary, matrices: np.ndarray, measured: Measured) -> DiskFit:
     places = library.locate(matrices)
     samples, inside = _samples(library.optics)
     profiles = []
     for i, number in enumerate(places.fan):
         fan = library.fan(int(number))
         q = library.spots(fan, places, i)[None, :, None] + samples[inside]
-        one = slice(i, i + 1)
-        values, seen = measured[one].at(q / scale[one], shift[one])
+        values, seen = measured[i : i + 1].at(q)
         whole = seen.all(dim=-1)[0]
         root = values.mean(dim=-1)[0][whole] ** PRECESSED_POWER
         predicted = library.around(fan, places.tilt_rad[i])[..., whole].float() ** PRECESSED_POWER
@@ -190,13 +172,6 @@ def _samples(optics: Optics) -> tuple[torch.Tensor, torch.Tensor]:
     axis = torch.arange(-SAMPLES, SAMPLES + 1).double() / SAMPLES
     grid = torch.cartesian_prod(axis, axis)
     return grid * optics.disk_radius_inv_angstrom, grid.norm(dim=1) <= RIM
-
-
-def in_plane_turns(phi1_deg: np.ndarray) -> np.ndarray:
-    """Return what turns rows q of a pattern at phi1 = 0 by Z(phi1)^T, shape (b, 2, 2)."""
-    angle = np.deg2rad(phi1_deg)
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
 
 
 def _thickness(library: DynamicalLibrary, profiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,10 +22,9 @@ from zoneaxis.diffraction.crystal import Crystal
 from zoneaxis.diffraction.directions import full_operators, sample_directions
 from zoneaxis.diffraction.disks import disk_tilts
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import matrices_from_euler
+from zoneaxis.diffraction.orientations import MIRROR_Y, matrices_from_euler
 from zoneaxis.diffraction.structure_factors import structure_factors
 
-MIRROR_Y = np.diag([1.0, -1.0, 1.0])
 FAN_STEP_DEG = 0.8  # between the directions that fans are simulated round
 REACH_DEG = 0.5  # of a search from any direction
 TILT_STEP_DEG, PRECESSED_STEP_DEG = 0.16, 0.2  # of what is kept

@@ -86,6 +86,7 @@ class PolarPatterns:
     Attributes:
         spectrum: over the angle, as `torch.fft.rfft` returns it, shape (b, r, a // 2 + 1).
         power: sum of squares of each polar pattern, shape (b,).
+        center_px: column and row of the direct beams, shape (b, 2).
         inside: 1 for rings that lie in the frame, else 0, shape (b, r).
         agreement: correlation of the two halves of each pattern, -1 to 1, shape (b,); 1 where
             disks are too narrow to be halved.
@@ -93,6 +94,7 @@ class PolarPatterns:
 
     spectrum: torch.Tensor
     power: torch.Tensor
+    center_px: torch.Tensor
     inside: torch.Tensor
     agreement: torch.Tensor
 
@@ -133,4 +135,4 @@ def polar_patterns(
         agreement = F.cosine_similarity(*both.flatten(2), eps=TINY).clamp(-1, 1)
     polar = grid.weighted(polar.sub_(background).clamp_min_(0).pow_(POWER), inside)
     power = polar.square().sum(dim=(1, 2))
-    return PolarPatterns(torch.fft.rfft(polar, dim=-1), power, inside, agreement)
+    return PolarPatterns(torch.fft.rfft(polar, dim=-1), power, center, inside, agreement)

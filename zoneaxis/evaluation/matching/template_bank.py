@@ -20,11 +20,10 @@ from zoneaxis.diffraction.directions import sample_directions
 from zoneaxis.diffraction.disks import Disks, disk_tilts
 from zoneaxis.diffraction.kinematic import enveloped_disks
 from zoneaxis.diffraction.optics import Optics
-from zoneaxis.diffraction.orientations import matrices_from_euler
+from zoneaxis.diffraction.orientations import MIRROR_Y, matrices_from_euler
 from zoneaxis.diffraction.polar import draw_polar_spots
 from zoneaxis.evaluation.matching.polar_patterns import POWER, PolarGrid
 
-MIRROR_Y = np.diag([1.0, -1.0, 1.0])
 FREQUENCIES = 20  # over the angle; the higher ones do not change which templates are good
 DRAWN_TOGETHER = 256  # templates; bounds the memory while they are made
 WEAKEST = 0.02  # spots weaker than this share of the strongest, after the power, are left out
