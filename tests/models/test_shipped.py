@@ -20,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 FOLDER = SHIPPED / DEFAULT_MODEL
 MOST_BYTES = 20e6
 
-lies_there = pytest.mark.skipif(not FOLDER.is_dir(), reason="the default model is not trained yet")
-
 
 def test_timm_knows_the_default_model():
     architecture, tag = DEFAULT_MODEL.split(".")
@@ -30,7 +28,6 @@ def test_timm_knows_the_default_model():
     assert DEFAULT_MODEL in timm.list_pretrained("zoneaxis*")
 
 
-@lies_there
 def test_no_way_to_it_asks_the_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it asked the network"))
     ours = NetworkIndexer.from_pretrained(DEFAULT_MODEL, crystal=load_crystal("LiNiO2"))
@@ -40,7 +37,6 @@ def test_no_way_to_it_asks_the_network(monkeypatch):
     assert ours.preprocess.input_size == by_timm.default_cfg["input_size"]
 
 
-@lies_there
 def test_it_is_small_and_says_what_it_is():
     assert (FOLDER / WEIGHTS).stat().st_size <= MOST_BYTES
     assert read_config(FOLDER)["architecture"] == DEFAULT_MODEL.split(".")[0]

@@ -1,7 +1,7 @@
 """`zoneaxis index` and `match`: orientation maps of a scan."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +15,7 @@ from zoneaxis.cli.options import (
     CONVERGENCE,
     LARGEST_K,
     MODEL,
+    PRECESSION,
     VOLTAGE,
     Convergence,
     LargestK,
@@ -39,7 +40,6 @@ from zoneaxis.errors import ScanError, SettingsError
 from zoneaxis.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from zoneaxis.dataset_builder.recipe import PatternRecipe
     from zoneaxis.diffraction.optics import Optics
     from zoneaxis.scans.indexing import Indexer
     from zoneaxis.scans.orientation_map import OrientationMap
@@ -97,12 +97,12 @@ def index(
         typer.Option(
             "--refine",
             help="Compare the best orientations and their false friends with Bloch waves: finer, "
-            "slower. Voltage, convergence and k_max are the model's unless given.",
+            "slower. Voltage, convergence and k_max are the model's unless given, precession 0.",
         ),
     ] = False,
     voltage_kv: Annotated[float | None, typer.Option(help=VOLTAGE)] = None,
     convergence_mrad: Annotated[float | None, typer.Option(help=CONVERGENCE)] = None,
-    precession_deg: Precession = 0.0,
+    precession_deg: Annotated[float | None, typer.Option(help=PRECESSION)] = None,
     k_max: Annotated[float | None, typer.Option(help=LARGEST_K)] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
@@ -113,11 +113,10 @@ def index(
     from zoneaxis.models.indexer import NetworkIndexer
     from zoneaxis.models.pretrained import find_pretrained
 
-    if not refine:
-        source = context.get_parameter_source
-        if vain := [name for name in OPTICS if source(name).name != "DEFAULT"]:
-            option = vain[0].replace("_", "-")
-            raise SettingsError(f"--{option} has no effect without --refine: leave it out.")
+    given = [name for name in OPTICS if context.params[name] is not None]
+    if given and not refine:
+        option = given[0].replace("_", "-")
+        raise SettingsError(f"--{option} has no effect without --refine: leave it out.")
 
     def load() -> tuple["Indexer", list[Path]]:
         wanted = None if crystal is None else load_crystal(crystal)
@@ -127,14 +126,18 @@ def index(
         indexer = indexer.with_min_confidence(min_confidence)
         if not refine:
             return indexer, [folder]
-        optics = _own_optics(indexer.recipe, context.params)
+        own = indexer.recipe
+        optics = _optics(
+            context.params,
+            (own.voltage_kv, own.mean_convergence_mrad, 0.0, own.k_max_inv_angstrom),
+        )
         say(
             f"Refined with {optics.voltage_kv:g} kV, {optics.convergence_mrad:.3g} mrad, "
             f"precession {optics.precession_deg:g} degrees, k_max {optics.k_max_inv_angstrom:.3g}"
         )
-        if optics.voltage_kv != indexer.recipe.voltage_kv:
+        if optics.voltage_kv != own.voltage_kv:
             say(
-                f"Warning: the model was trained for {indexer.recipe.voltage_kv:g} kV, and what it "
+                f"Warning: the model was trained for {own.voltage_kv:g} kV, and what it "
                 f"proposes is refined for {optics.voltage_kv:g}: give the microscope's to both."
             )
         return _refined(indexer, optics), [folder]
@@ -233,19 +236,12 @@ def match(
     _index(load, context.params)
 
 
-def _optics(given: Mapping[str, Any]) -> "Optics":
+def _optics(given: Mapping[str, Any], own: Sequence[float | None] = (None,) * 4) -> "Optics":
+    """Return the optics that are given, each of `own` where it is not."""
     from zoneaxis.diffraction.optics import Optics
 
-    return Optics(*(given[name] for name in OPTICS))
-
-
-def _own_optics(recipe: "PatternRecipe", given: Mapping[str, Any]) -> "Optics":
-    """Return what is given, and of the model's training set what is not."""
-    from zoneaxis.diffraction.optics import Optics
-
-    own = (recipe.voltage_kv, recipe.mean_convergence_mrad, 0.0, recipe.k_max_inv_angstrom)
-    chosen = (v if given[n] is None else given[n] for n, v in zip(OPTICS, own, strict=True))
-    return Optics(*chosen)
+    options = (given[name] for name in OPTICS)
+    return Optics(*(o if v is None else v for v, o in zip(options, own, strict=True)))
 
 
 def _refined(proposer: "Indexer", optics: "Optics") -> "Indexer":

@@ -33,10 +33,11 @@ PixelSize = Annotated[
 StepSize = Annotated[float | None, typer.Option(help="Scan step in nm; default: the file's.")]
 VOLTAGE = "Accelerating voltage in kV."
 CONVERGENCE = "Semi-angle of convergence in mrad."
+PRECESSION = "Precession angle in degrees."
 LARGEST_K = "Simulate no wave vector beyond, in 1/Å."
 Voltage = Annotated[float, typer.Option(help=VOLTAGE)]
 Convergence = Annotated[float, typer.Option(help=CONVERGENCE)]
-Precession = Annotated[float, typer.Option(help="Precession angle in degrees.")]
+Precession = Annotated[float, typer.Option(help=PRECESSION)]
 LargestK = Annotated[float, typer.Option(help=LARGEST_K)]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")
