@@ -54,3 +54,19 @@ def hub(monkeypatch, tmp_path_factory):
         }.items():
             monkeypatch.setattr(constants, name, value)
         yield hub
+
+
+@pytest.fixture
+def set_threads():
+    """Return what sets torch's threads; afterwards there are as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(set_threads):
+    """As in workers and other processes: sums in another order are rounded otherwise."""
+    set_threads(1)

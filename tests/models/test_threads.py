@@ -7,11 +7,8 @@ from zoneaxis.models.threads import side_by_side
 
 
 @pytest.fixture
-def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+def four_threads(set_threads):
+    set_threads(4)
 
 
 def test_threads_are_shared_out(four_threads):

@@ -58,15 +58,6 @@ def settings(**changes) -> TrainingSettings:
     return TrainingSettings(**{"model": POLAR, **SHORT, **changes})
 
 
-@pytest.fixture
-def one_thread():
-    """As in other processes: another order of sums is rounded otherwise, and training tells."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def weights(indexer) -> dict[str, torch.Tensor]:
     return indexer.network.state_dict()
 

@@ -6,22 +6,12 @@ import signal
 
 import numpy as np
 import pytest
-import torch
 
 from zoneaxis.diffraction.optics import Optics
 from zoneaxis.evaluation.template_matching import TemplateIndexer
 from zoneaxis.scans.indexing import index_scan
 from zoneaxis.scans.scan import Scan
 from zoneaxis.scans.writing import write_scan
-
-
-@pytest.fixture
-def one_thread():
-    """Sums in another order are rounded otherwise; workers have one thread each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # distributed's own, when a worker is lost
